@@ -1,0 +1,384 @@
+"""Encode, decode, convert and round: every ordered pair of formats, one rounding, any array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from bitquant import plans
+from bitquant.arrays import Array, take, with_format
+from bitquant.errors import BitquantError
+from bitquant.formats import FP32, FP64, Format, format
+from bitquant.kernels.pipeline import Pipeline
+from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Subnormals, Tininess
+
+__all__ = ["convert", "decode", "encode", "round_to"]
+
+_THREAD_SHARE = 1 << 18  # numbers for which a further thread pays
+_BUFFER = 1 << 14  # numbers of a strided array that are gathered at a time
+
+
+def convert(
+    x: Any,
+    to: Any,
+    source: Any = None,
+    *,
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow | None = None,
+    nan: NaNRule | None = None,
+    subnormals: Subnormals = "gradual",
+    tininess: Tininess = "after",
+    flags: Flags | None = None,
+    out: Array | None = None,
+    threads: int | None = 1,
+) -> Any:
+    """Convert numbers to a format: the exact value of each input, rounded once.
+
+    Parameters
+    ----------
+    x : array_like of any shape, stride and byte order
+        NumPy, ml_dtypes, torch or other CPU arrays, scalars, Python numbers (a float is FP64) and nested lists; or codes
+        of `source`.
+    to : Format, str or dtype
+        The target format.
+    source : Format, str or dtype, optional
+        The format that `x` holds. Needed where the dtype does not say it: unsigned integers of the width of `source`'s
+        codes are then read as its codes.
+    rounding : {"nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"}
+        Or RNE, RNA, RTZ, RTP, RTN, RTO.
+    overflow : {"ieee", "saturate", "saturate_finite", "raise"}, for an integer {"saturate", "wrap", "raise"}
+        Default: "ieee" for a floating target, "saturate" for an integer.
+    nan : {"preserve", "canonical", "raise", "zero", "max"}, for an integer {"raise", "zero", "max"}
+        Default: "preserve" for a floating target, "raise" for an integer.
+    subnormals : {"gradual", "flush_input", "flush_output", "flush"}
+    tininess : {"after", "before"}
+        When *underflow* is judged. Changes flags only.
+    flags : Flags, optional
+        Collects the IEEE 754 flags. Without it nothing is counted and nothing is paid.
+    out : ndarray, optional
+        Where to write: of the result's shape and dtype (or its codes' dtype). Its content is unspecified after an error.
+    threads : int or None
+        How many threads may share the work; None for one on each processor. The result is the same.
+
+    Returns
+    -------
+    ndarray, scalar, or array of the library that `x` came from
+        In the format's own dtype (NumPy or ml_dtypes); codes where it has none (``tfloat32``: uint32).
+
+    Raises
+    ------
+    BitquantError
+        A refused NaN or overflow, with count and first index; an unknown format, rule or dtype; an `out` that does not fit.
+
+    Notes
+    -----
+    IEEE 754-2019 convertFormat (clause 5.4.2), convertToIntegerExact (5.8) and convertFromInt (5.4.1).
+
+    Examples
+    --------
+    >>> import bitquant as bq, numpy as np
+    >>> bq.convert(np.array([1.0, 1e-8, 70000.0], np.float32), "float16")
+    array([1.e+00, 0.e+00, inf], dtype=float16)
+    >>> bq.convert([0.5, 1.5, 300.0], "int8", rounding="toward_zero")
+    array([  0,   1, 127], dtype=int8)
+    """
+    target = to if type(to) is Format else format(to)
+    array, give_back = take(x)
+    array, origin = _source(array, source)
+    dtype = target.code_dtype if target.dtype is None else target.dtype
+    pipeline = plans.conversion(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
+    result = _run(pipeline, array, dtype, origin, target, flags, out, threads)
+    return result if out is not None else give_back(result)
+
+
+def encode(x: Any, fmt: Any, source: Any = None, *, out: Array | None = None, **rules: Any) -> Any:
+    """Convert numbers to the codes of a format.
+
+    Parameters
+    ----------
+    x, source, out, **rules
+        As for `convert`.
+    fmt : Format, str or dtype
+
+    Returns
+    -------
+    ndarray of uint8, uint16, uint32 or uint64
+        The codes, in the shape of `x`.
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> [hex(code) for code in bq.encode([1.0, -2.0, 0.1], "bfloat16")]
+    ['0x3f80', '0xc000', '0x3dcd']
+    """
+    target = format(fmt)
+    array, give_back = take(x)
+    if out is not None:
+        if not isinstance(out, np.ndarray) or out.dtype != target.code_dtype:
+            raise BitquantError(f"out must be an array of {target.code_dtype}, the codes of {target.name}")
+        convert(array, target, source, out=out if target.dtype is None else out.view(target.dtype), **rules)
+        return out
+    result = np.asarray(convert(array, target, source, **rules))
+    return give_back(result.view(target.code_dtype))
+
+
+def decode(codes: Any, fmt: Any, dtype: Any = None, *, out: Array | None = None, threads: int | None = 1) -> Any:
+    """Convert codes to the values they stand for, exactly.
+
+    Parameters
+    ----------
+    codes : array_like of unsigned integers, or of the format's own dtype
+        Codes of `fmt`.
+    fmt : Format, str or dtype
+    dtype : dtype, optional
+        float32 or float64, or any format's dtype that holds every value of `fmt`. Default: float32 where that holds
+        them all, else float64.
+    out, threads
+        As for `convert`.
+
+    Returns
+    -------
+    ndarray
+        The values; NaNs keep sign and payload and become quiet.
+
+    Raises
+    ------
+    BitquantError
+        When `dtype` cannot hold every value of `fmt`, or a number is no code of it.
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> bq.decode([0x3C00, 0x0001, 0xFC00], "float16")
+    array([ 1.0000000e+00,  5.9604645e-08,           -inf], dtype=float32)
+    """
+    origin = format(fmt)
+    target = (FP32 if contains(FP32, origin) else FP64) if dtype is None else format(dtype)
+    if not contains(target, origin):
+        raise BitquantError(f"{target.name} does not hold every value of {origin.name}: use convert, which rounds")
+    array, give_back = take(codes)
+    if array.dtype != origin.dtype:
+        array = _as_codes(array, origin)
+    result = convert(array, target, origin, out=out, threads=threads)
+    return result if out is not None else give_back(np.asarray(result))
+
+
+def round_to(
+    x: Any,
+    fmt: Any,
+    *,
+    rounding: Rounding = "nearest_even",
+    overflow: Overflow | None = None,
+    nan: NaNRule | None = None,
+    subnormals: Subnormals = "gradual",
+    tininess: Tininess = "after",
+    flags: Flags | None = None,
+    out: Array | None = None,
+    threads: int | None = 1,
+) -> Any:
+    """Round numbers to the grid of a format and keep their dtype ("fake quantization").
+
+    Parameters
+    ----------
+    x : array_like of floating point numbers or integers
+    fmt : Format, str or dtype
+        The format whose values the results are.
+    rounding, overflow, nan, subnormals, tininess, flags, out, threads
+        As for `convert`.
+
+    Returns
+    -------
+    ndarray
+        In the dtype of `x`.
+
+    Raises
+    ------
+    BitquantError
+        As for `convert`; and when a rounded value is not in the dtype of `x` (65504 in float16 rounds to 65536 in bfloat16).
+
+    Examples
+    --------
+    >>> import bitquant as bq, numpy as np
+    >>> bq.round_to(np.array([0.1, 3.14159, 1e6], np.float32), "float16")
+    array([0.09997559, 3.140625  ,        inf], dtype=float32)
+    """
+    target = format(fmt)
+    array, give_back = take(x)
+    array, origin = _source(array, None)
+    pipeline = plans.round_trip(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
+    result = _run(pipeline, array, array.dtype.newbyteorder("="), origin, target, flags, out, threads)
+    return result if out is not None else give_back(result)
+
+
+def contains(outer: Format, inner: Format) -> bool:
+    """Whether every value of `inner` is a value of `outer` (NaN payloads aside)."""
+    if outer is inner:
+        return True
+    if outer.is_integer:
+        return inner.is_integer and outer.min <= inner.min and inner.max <= outer.max
+    return (
+        outer.precision >= inner.precision
+        and outer.max >= max(inner.max, -inner.min)
+        and outer.smallest_subnormal <= inner.smallest_subnormal
+    )
+
+
+def _source(array: Array, source: Any) -> tuple[Array, Format]:
+    """The array and the format it holds."""
+    if source is None:
+        return with_format(array)
+    origin = format(source)
+    if array.dtype == origin.dtype:
+        return array, origin
+    if array.dtype.kind == "u":
+        return _as_codes(array, origin), origin
+    if origin.dtype is not None and array.dtype.newbyteorder("=") == origin.dtype:
+        return array, origin
+    raise BitquantError(
+        f"x has dtype {array.dtype}, which is neither {origin.name} nor its codes ({origin.code_dtype}): "
+        "convert x without source, or view it as codes"
+    )
+
+
+def _as_codes(array: Array, fmt: Format) -> Array:
+    """Unsigned integers as codes of the format, in its code dtype."""
+    if array.size == 0:
+        return array.astype(fmt.code_dtype)
+    if array.dtype.kind not in "iu":
+        raise BitquantError(f"codes of {fmt.name} are unsigned integers, not {array.dtype}")
+    if array.dtype.newbyteorder("=") != fmt.code_dtype or fmt.bits != 8 * fmt.code_dtype.itemsize:
+        fmt.check_code(int(array.max()))
+        fmt.check_code(int(array.min()))
+        array = array.astype(fmt.code_dtype, copy=False)
+    return array
+
+
+def _run(
+    pipeline: Pipeline,
+    array: Array,
+    dtype: np.dtype[Any],
+    source: Format,
+    target: Format,
+    flags: Flags | None,
+    out: Array | None,
+    threads: int | None,
+) -> Array:
+    """Run a pipeline over an array of any layout into a new array or `out`, and see to flags and refusals."""
+    if out is None:
+        result = np.empty_like(array, dtype, order="K", subok=False)
+    else:
+        result = _checked_out(out, array, dtype)
+    mask = None
+    if flags is not None and flags.record:
+        mask = flags.mask = np.empty_like(array, np.uint8, order="C", subok=False)
+    plain = array.flags.c_contiguous and result.flags.c_contiguous and array.dtype.isnative and result.dtype.isnative
+    if plain and (threads == 1 or array.size < 2 * _THREAD_SHARE):
+        counts = pipeline.run(array, result, mask)
+    elif plain:
+        counts = _run_threads(pipeline, array, result, mask, threads)
+    else:
+        counts = _run_strided(pipeline, array, result, mask)
+    if counts is not None:
+        if flags is not None:
+            flags.invalid += counts[0]
+            flags.overflow += counts[1]
+            flags.underflow += counts[2]
+            flags.inexact += counts[3]
+        if counts[6] >= 0:
+            raise _refusal(array, counts, source, target)
+    return result
+
+
+def _checked_out(out: Array, array: Array, dtype: np.dtype[Any]) -> Array:
+    if not isinstance(out, np.ndarray):
+        raise BitquantError(f"out must be a NumPy array, not {type(out).__name__}")
+    if out.shape != array.shape or out.dtype.newbyteorder("=") != dtype:
+        raise BitquantError(f"out has shape {out.shape} and dtype {out.dtype}; needed: {array.shape} and {dtype}")
+    if not out.flags.writeable:
+        raise BitquantError("out is read-only: pass a writable array")
+    if np.may_share_memory(out, array) and (out is not array and np.shares_memory(out, array)):
+        raise BitquantError("out overlaps x: pass another array")
+    return out
+
+
+def _run_threads(pipeline: Pipeline, array: Array, result: Array, mask: Array | None, threads: int | None) -> Any:
+    """Share a contiguous array among threads; each takes one run of it."""
+    import os
+
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise BitquantError(f"threads={threads!r}: give a number from 1 up, or None for one on each processor")
+    share = max(-(-array.size // int(threads)), _THREAD_SHARE)
+    starts = range(0, array.size, -(-share // 4096) * 4096)
+    with ThreadPoolExecutor(len(starts)) as pool:
+        parts = [
+            pool.submit(pipeline.run, array, result, mask, start, min(start + starts.step, array.size))
+            for start in starts
+        ]
+    return _added([part.result() for part in parts])
+
+
+def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | None) -> Any:
+    """Gather, convert and scatter one buffer at a time, so that no layout costs a copy of the array."""
+    read, write = _words(array), _words(result)
+    operands = [read, write] if mask is None else [read, write, mask]
+    roles = [["readonly"], *([["writeonly"]] * (len(operands) - 1))]
+    parts, done = [], 0
+    with np.nditer(
+        operands,
+        ["external_loop", "buffered", "zerosize_ok", "delay_bufalloc"],
+        roles,
+        [word.dtype.newbyteorder("=") for word in operands],
+        order="C",
+        casting="equiv",
+        buffersize=_BUFFER,
+    ) as buffers:
+        buffers.reset()
+        for chunk in buffers if array.size else ():
+            source, target = (np.ascontiguousarray(chunk[0]), chunk[1])
+            direct = target.flags.c_contiguous
+            written = target if direct else np.empty(target.shape, target.dtype)
+            flags = None if mask is None else chunk[2]
+            counts = pipeline.run(source, written, flags)
+            if not direct:
+                target[...] = written
+            if counts is not None and counts[6] >= 0:
+                counts = (*counts[:6], counts[6] + done, counts[7])
+            parts.append(counts)
+            done += source.size
+    return _added(parts)
+
+
+def _words(array: Array) -> Array:
+    """The same memory as unsigned words: nditer need not know the dtype."""
+    order = ">" if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and not np.little_endian) else "<"
+    return array.view(f"{order}u{array.dtype.itemsize}")
+
+
+def _added(parts: Sequence[Any]) -> Any:
+    """Counts of several runs as those of one."""
+    if not parts or parts[0] is None:
+        return None
+    first = next((part for part in parts if part[6] >= 0), parts[0])
+    return (*(sum(part[k] for part in parts) for k in range(6)), first[6], first[7])
+
+
+def _refusal(array: Array, counts: Any, source: Format, target: Format) -> BitquantError:
+    """The error for a refused NaN or overflow: count, first index, value and the way out."""
+    *_, nans, ranges, first, is_nan = counts
+    place = np.unravel_index(first, array.shape)
+    index: Any = int(place[0]) if array.ndim == 1 else tuple(int(k) for k in place)
+    if is_nan:
+        more = f" (the first of {nans})" if nans > 1 else ""
+        ways = "nan='zero' or nan='max'" if target.is_integer else "nan='preserve', 'canonical', 'zero' or 'max'"
+        reason = f"{target.name} has no NaN" if target.is_integer else "NaN is refused by nan='raise'"
+        return BitquantError(f"x has NaN at index {index}{more}: {reason}; pass {ways}")
+    value = decode(array[place].reshape(1).view(source.code_dtype), source, np.float64)[0]
+    more = f" (the first of {ranges})" if ranges > 1 else ""
+    reach = f"{target.name} reaches from {target.min:g} to {target.max:g}"
+    ways = "'saturate' or 'wrap'" if target.is_integer else "'ieee', 'saturate' or 'saturate_finite'"
+    return BitquantError(f"x has {value:g} at index {index}{more}: {reach}; pass overflow={ways}")

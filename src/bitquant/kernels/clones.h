@@ -1,0 +1,56 @@
+/* The one macro for CPU variants, and the few machine words Cython cannot say.
+ *
+ * BITQUANT_LOOP goes where a loop's return type stands. The compiler then builds the loop once per CPU level
+ * and glibc picks the best at load time. `flatten` inlines everything the loop calls; without it nothing
+ * vectorises. Levels are named by architecture level: names such as skylake-avx512 do not match AMD parts.
+ */
+#ifndef BITQUANT_CLONES_H
+#define BITQUANT_CLONES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(BITQUANT_ONE_VARIANT)
+#define BITQUANT_LOOP __attribute__((flatten)) void
+#elif defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define BITQUANT_LOOP \
+    __attribute__((flatten, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) void
+#elif defined(__GNUC__)
+#define BITQUANT_LOOP __attribute__((flatten)) void
+#else
+#define BITQUANT_LOOP void
+#endif
+
+/* Bits and floats share a word; a small memcpy is a register move. */
+static inline uint32_t bits_of_float(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
+static inline uint64_t bits_of_double(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
+static inline float float_of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
+static inline double double_of_bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
+
+/* Copies a finished block past the caches. A plain store first reads the line it is about to overwrite; for
+ * an array larger than the cache that costs a third of the memory traffic. SSE2 is in every x86-64. */
+#if defined(__x86_64__)
+#include <emmintrin.h>
+static inline void stream_block(char *to, const char *from, size_t bytes) {
+    size_t i = 0;
+    if (((uintptr_t)to & 15) == 0)
+        for (; i + 64 <= bytes; i += 64) {
+            __m128i a = _mm_load_si128((const __m128i *)(from + i));
+            __m128i b = _mm_load_si128((const __m128i *)(from + i + 16));
+            __m128i c = _mm_load_si128((const __m128i *)(from + i + 32));
+            __m128i d = _mm_load_si128((const __m128i *)(from + i + 48));
+            _mm_stream_si128((__m128i *)(to + i), a);
+            _mm_stream_si128((__m128i *)(to + i + 16), b);
+            _mm_stream_si128((__m128i *)(to + i + 32), c);
+            _mm_stream_si128((__m128i *)(to + i + 48), d);
+        }
+    memcpy(to + i, from + i, bytes - i);
+}
+static inline void stream_end(void) { _mm_sfence(); }
+#else
+static inline void stream_block(char *to, const char *from, size_t bytes) { memcpy(to, from, bytes); }
+static inline void stream_end(void) {}
+#endif
+
+#endif

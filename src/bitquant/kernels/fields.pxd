@@ -1,0 +1,40 @@
+"""Unpacking: the significand of a FP32 or FP64 number, ready to be rounded.
+
+A significand comes with one bit left of the point, the hidden bit, which a subnormal lacks, and with at least two free bits
+above that for carries.
+
+    FP32    s eeeeeeee fffffffffffffffffffffff
+    1.23      0000000 1 fffffffffffffffffffffff      in a 32-bit lane
+
+    FP64    s eeeeeeeeeee ffffffffffffffffffffffffffffffffffffffffffffffffffff
+    1.29    00 1 fffffffffffffffffffffffffffff       in a 32-bit lane: the 23 bits that do not fit are folded into
+                                                     a sticky last bit (Hauser's jam)
+    1.61    00 1 ffff ... ffff 000000000             in a 64-bit lane
+
+`min` puts the hidden bit where it belongs: setting it makes a subnormal's pattern larger and a normal number's smaller.
+"""
+
+from bitquant.kernels.machine cimport uint32_t, uint64_t
+
+
+cdef inline uint32_t significand32(uint32_t magnitude) noexcept nogil:
+    """FP32 to 1.23."""
+    cdef uint32_t normal = (magnitude & 0x7FFFFF) | 0x800000
+    return magnitude if magnitude < normal else normal
+
+
+cdef inline uint64_t significand64(uint64_t magnitude) noexcept nogil:
+    """FP64 to 1.52."""
+    cdef uint64_t normal = (magnitude & 0xFFFFFFFFFFFFFULL) | 0x10000000000000ULL
+    return magnitude if magnitude < normal else normal
+
+
+cdef inline uint32_t significand64_jammed(uint64_t magnitude) noexcept nogil:
+    """FP64 to 1.29."""
+    cdef uint32_t sticky = (magnitude & 0x7FFFFF) != 0
+    return <uint32_t> (significand64(magnitude) >> 23) | sticky
+
+
+cdef inline uint64_t significand64_wide(uint64_t magnitude) noexcept nogil:
+    """FP64 to 1.61."""
+    return significand64(magnitude) << 9

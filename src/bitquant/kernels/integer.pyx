@@ -1,0 +1,140 @@
+"""FP32 or FP64 to an integer, with one rounding.
+
+# Design:
+# (A) value = significand · 2^(exponent − bias − stored). While that power is negative the significand is rounded at the
+#     binary point; once it is not, the number is an integer already and only moves left. All of it happens in a lane as wide
+#     as the source, so wrapping keeps the true low bits of any number.
+# (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special case.
+"""
+
+from bitquant.kernels.machine cimport carrier, int32_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.rounding cimport (
+    NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, round_off,
+)
+from bitquant.kernels.stage cimport INEXACT, INVALID, Block, Stage, Tally
+
+# An integer target together with the rules, as plain numbers.
+cdef struct Range:
+    int mode
+    uint64_t most[2]            # largest magnitude of a positive and of a negative number
+    bint wrap                   # out of range: the low bits instead of the nearest end
+    uint64_t nan                # code given for NaN
+    uint64_t refuse_nan         # 1 where NaN is refused
+    uint64_t refuse_range       # 1 where a number out of range is refused
+    uint64_t flush_input        # source magnitudes below this one become zero
+
+
+cdef inline void to_integer(
+    const Mode mode, const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r,
+    Tally *tally, size_t n
+) noexcept nogil:
+    cdef Range row = r[0]
+    cdef carrier negative, magnitude, significand, rounded, integer, most, over, nan, inexact, flags, infinity
+    cdef carrier hidden, fits, wrap = row.wrap, all_invalid = 0, all_inexact = 0, nans = 0, ranges = 0
+    cdef int32_t exponent, cut, left
+    cdef int32_t stored, bias, top
+    cdef size_t i
+    if carrier is uint32_t:
+        stored, bias, top, infinity = 23, 127, 31, 0x7F800000
+    else:
+        stored, bias, top, infinity = 52, 1023, 63, 0x7FF0000000000000ULL
+    hidden = (<carrier> 1) << stored
+    for i in range(n):
+        negative = source[i] >> top
+        magnitude = source[i] & (infinity | (hidden - 1))
+        magnitude = select[carrier](magnitude >= <carrier> row.flush_input, magnitude, 0)
+        significand = (magnitude & (hidden - 1)) | select[carrier](magnitude >= hidden, hidden, 0)
+        exponent = <int32_t> ((magnitude if magnitude >= hidden else hidden) >> stored)
+        cut = stored + bias + 1 - exponent                  # of the doubled significand
+        left = exponent - stored - bias
+        cut = cut if cut > 1 else 1
+        cut = cut if cut < top else top
+        rounded = round_off(mode, significand << 1, <carrier> cut, negative)
+        left = left if left > 0 else 0
+        fits = left <= top
+        left = left if left < top else top
+        integer = select[carrier](exponent > stored + bias, (significand << <carrier> left) & (0 - fits), rounded)
+        most = select[carrier](negative, <carrier> row.most[1], <carrier> row.most[0])
+        nan = magnitude > infinity
+        over = <carrier> (integer > most) | <carrier> (exponent >= bias + top)
+        inexact = <carrier> (exponent < stored + bias) & <carrier> ((rounded << <carrier> cut) != significand << 1)
+        integer = select[carrier](over & (wrap ^ 1), most, integer)
+        integer = select[carrier](wrap & <carrier> (magnitude == infinity), 0, integer)
+        integer = (integer ^ (0 - negative)) + negative
+        target[i] = <uint8_t> select[carrier](nan, <carrier> row.nan, integer)
+        nans += nan
+        if counted:
+            over = over | nan
+            flags = select[carrier](over, INVALID, inexact * INEXACT)
+            mask[i] = <uint8_t> flags
+            all_invalid += over
+            all_inexact += inexact & ~over & 1
+            ranges += over & ~nan & 1
+    tally.nans += nans * row.refuse_nan
+    if counted:
+        tally.invalid += all_invalid
+        tally.inexact += all_inexact
+        tally.ranges += ranges * row.refuse_range
+
+
+cdef inline void in_mode(
+    const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
+) noexcept nogil:
+    """Picks the loop of the row's rounding mode."""
+    if r.mode == NEAREST_EVEN:
+        to_integer(NEAREST_EVEN, counted, source, target, mask, r, tally, n)
+    elif r.mode == NEAREST_AWAY:
+        to_integer(NEAREST_AWAY, counted, source, target, mask, r, tally, n)
+    elif r.mode == TOWARD_ZERO:
+        to_integer(TOWARD_ZERO, counted, source, target, mask, r, tally, n)
+    elif r.mode == TOWARD_POSITIVE:
+        to_integer(TOWARD_POSITIVE, counted, source, target, mask, r, tally, n)
+    elif r.mode == TOWARD_NEGATIVE:
+        to_integer(TOWARD_NEGATIVE, counted, source, target, mask, r, tally, n)
+    else:
+        to_integer(TO_ODD, counted, source, target, mask, r, tally, n)
+
+
+# The loops that exist: one for each width of source, with and without flags.
+
+cdef loop plain_32_to_8(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    in_mode(False, <const uint32_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+
+
+cdef loop plain_64_to_8(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    in_mode(False, <const uint64_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+
+
+cdef loop counted_32_to_8(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    in_mode(True, <const uint32_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+
+
+cdef loop counted_64_to_8(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    in_mode(True, <const uint64_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+
+
+cdef class ToInteger(Stage):
+    """FP32 or FP64 bits (source_size 4 or 8) to integer codes, by the numbers of a Range row."""
+
+    cdef Range numbers
+
+    def __init__(self, int source_size, int target_size, bint counted, **numbers):
+        cdef dict row = self.numbers
+        if target_size != 1:
+            raise ValueError("integers of one byte")
+        row.update(numbers)
+        self.numbers = row
+        self.row = &self.numbers
+        self.source_size, self.target_size = source_size, target_size
+        if counted:
+            self.block = <Block> counted_32_to_8 if source_size == 4 else <Block> counted_64_to_8
+        else:
+            self.block = <Block> plain_32_to_8 if source_size == 4 else <Block> plain_64_to_8

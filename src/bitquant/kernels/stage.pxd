@@ -1,0 +1,34 @@
+"""A stage: what is done to one block of numbers while it lies in the first-level cache."""
+
+from libc.stdint cimport uint8_t, uint64_t
+
+cdef enum:
+    BLOCK = 1024        # numbers in a block: two scratch blocks of eight-byte words fit a 32 KiB cache
+
+cdef enum Flag:
+    INVALID = 1
+    OVERFLOW = 2
+    UNDERFLOW = 4
+    INEXACT = 8
+
+# What a stage counts. `nans` and `ranges` count what a rule refuses; the pipeline then finds the first.
+cdef struct Tally:
+    uint64_t invalid
+    uint64_t overflow
+    uint64_t underflow
+    uint64_t inexact
+    uint64_t nans
+    uint64_t ranges
+
+# Reads n ≤ BLOCK numbers from source, writes n to target (which never overlap) and one byte of flags each to
+# mask where mask is not NULL. Adds to the tally, never resets it.
+ctypedef void (*Block)(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil
+
+
+cdef class Stage:
+    cdef Block block
+    cdef const void *row
+    cdef readonly int source_size
+    cdef readonly int target_size
