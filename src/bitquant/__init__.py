@@ -9,6 +9,8 @@ from bitquant._version import __version__
 from bitquant.convert import convert, decode, encode, round_to
 from bitquant.errors import BitquantError
 from bitquant.formats import BF16, FP16, FP32, FP64, INT8, TF32, UINT8, Format, format, formats
+from bitquant.grid import fields, from_fields, neighbours, spacing, ulp_distance
+from bitquant.quantize import Error, Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
 from bitquant.rules import Flags
 
 __all__ = [
@@ -20,13 +22,26 @@ __all__ = [
     "TF32",
     "UINT8",
     "BitquantError",
+    "Error",
     "Flags",
     "Format",
+    "Quantized",
+    "Range",
     "__version__",
+    "asymmetric",
+    "clipped",
     "convert",
     "decode",
+    "dequantize",
     "encode",
+    "fields",
     "format",
     "formats",
+    "from_fields",
+    "neighbours",
+    "quantize",
     "round_to",
+    "spacing",
+    "symmetric",
+    "ulp_distance",
 ]

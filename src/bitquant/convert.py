@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +19,7 @@ from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Subnormals, Tinin
 __all__ = ["convert", "decode", "encode", "round_to"]
 
 _THREAD_SHARE = 1 << 18  # numbers for which a further thread pays
+_PAGE = 1 << 12  # threads share an array at multiples of this
 _BUFFER = 1 << 14  # numbers of a strided array that are gathered at a time
 
 
@@ -81,13 +83,13 @@ def convert(
     --------
     >>> import bitquant as bq, numpy as np
     >>> bq.convert(np.array([1.0, 1e-8, 70000.0], np.float32), "float16")
-    array([1.e+00, 0.e+00, inf], dtype=float16)
+    array([ 1.,  0., inf], dtype=float16)
     >>> bq.convert([0.5, 1.5, 300.0], "int8", rounding="toward_zero")
     array([  0,   1, 127], dtype=int8)
     """
     target = to if type(to) is Format else format(to)
     array, give_back = take(x)
-    array, origin = _source(array, source)
+    array, origin = source_of(array, source)
     dtype = target.code_dtype if target.dtype is None else target.dtype
     pipeline = plans.conversion(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
     result = _run(pipeline, array, dtype, origin, target, flags, out, threads)
@@ -153,7 +155,7 @@ def decode(codes: Any, fmt: Any, dtype: Any = None, *, out: Array | None = None,
     --------
     >>> import bitquant as bq
     >>> bq.decode([0x3C00, 0x0001, 0xFC00], "float16")
-    array([ 1.0000000e+00,  5.9604645e-08,           -inf], dtype=float32)
+    array([1.0000000e+00, 5.9604645e-08,          -inf], dtype=float32)
     """
     origin = format(fmt)
     target = (FP32 if contains(FP32, origin) else FP64) if dtype is None else format(dtype)
@@ -207,7 +209,7 @@ def round_to(
     """
     target = format(fmt)
     array, give_back = take(x)
-    array, origin = _source(array, None)
+    array, origin = source_of(array, None)
     pipeline = plans.round_trip(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
     result = _run(pipeline, array, array.dtype.newbyteorder("="), origin, target, flags, out, threads)
     return result if out is not None else give_back(result)
@@ -226,7 +228,7 @@ def contains(outer: Format, inner: Format) -> bool:
     )
 
 
-def _source(array: Array, source: Any) -> tuple[Array, Format]:
+def source_of(array: Array, source: Any) -> tuple[Array, Format]:
     """The array and the format it holds."""
     if source is None:
         return with_format(array)
@@ -275,10 +277,11 @@ def _run(
     if flags is not None and flags.record:
         mask = flags.mask = np.empty_like(array, np.uint8, order="C", subok=False)
     plain = array.flags.c_contiguous and result.flags.c_contiguous and array.dtype.isnative and result.dtype.isnative
-    if plain and (threads == 1 or array.size < 2 * _THREAD_SHARE):
+    if plain and threads == 1:
         counts = pipeline.run(array, result, mask)
     elif plain:
-        counts = _run_threads(pipeline, array, result, mask, threads)
+        parts = in_parts(lambda start, stop: pipeline.run(array, result, mask, start, stop), array.size, threads)
+        counts = _added(parts)
     else:
         counts = _run_strided(pipeline, array, result, mask)
     if counts is not None:
@@ -304,22 +307,20 @@ def _checked_out(out: Array, array: Array, dtype: np.dtype[Any]) -> Array:
     return out
 
 
-def _run_threads(pipeline: Pipeline, array: Array, result: Array, mask: Array | None, threads: int | None) -> Any:
-    """Share a contiguous array among threads; each takes one run of it."""
-    import os
-
+def in_parts(work: Callable[[int, int], Any], size: int, threads: int | None) -> list[Any]:
+    """Call work(start, stop) for runs that cover range(size), in as many threads as are allowed and pay."""
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not isinstance(threads, (int, np.integer)) or threads < 1:
         raise BitquantError(f"threads={threads!r}: give a number from 1 up, or None for one on each processor")
-    share = max(-(-array.size // int(threads)), _THREAD_SHARE)
-    starts = range(0, array.size, -(-share // 4096) * 4096)
+    share = max(-(-size // int(threads)), _THREAD_SHARE)
+    step = -(-share // _PAGE) * _PAGE
+    if step >= size:
+        return [work(0, size)]
+    starts = range(0, size, step)
     with ThreadPoolExecutor(len(starts)) as pool:
-        parts = [
-            pool.submit(pipeline.run, array, result, mask, start, min(start + starts.step, array.size))
-            for start in starts
-        ]
-    return _added([part.result() for part in parts])
+        parts = [pool.submit(work, start, min(start + step, size)) for start in starts]
+    return [part.result() for part in parts]
 
 
 def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | None) -> Any:

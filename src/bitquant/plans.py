@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.integer import ToInteger
 from bitquant.kernels.narrow import Narrow
@@ -55,6 +54,18 @@ def round_trip(
     fits = target.max <= source.max and target.min >= source.min
     back = _stages(target, source, "nearest_even", None if fits else "raise", None, "gradual", "after", False)
     return Pipeline((*there, *back), len(there) - 1, counted or not fits or _refuses(target, overflow, nan))
+
+
+@lru_cache(maxsize=256)
+def rounding_row(target: Format) -> Narrow:
+    """The row of a format for significands in 64-bit lanes: nearest-even, IEEE 754 overflow."""
+    return _narrow(FP64, target, FP64, "nearest_even", 0, "ieee", "preserve", "gradual", "after", False, 0, wide=True)
+
+
+def to_carrier(source: Format) -> tuple[Format, Stage | None]:
+    """The carrier of a format's values, and the stage that brings them there where they are not in it already."""
+    carrier = FP64 if source is FP64 else FP32
+    return carrier, None if source is carrier else _to_carrier(source, carrier, quiet=False)
 
 
 def _refuses(target: Format, overflow: str | None, nan: str | None) -> bool:
@@ -151,8 +162,9 @@ def _narrow(
     tininess: str,
     counted: bool,
     flush_input: int,
+    wide: bool = False,
 ) -> Narrow:
-    size = target.code_dtype.itemsize
+    size = 8 if wide else target.code_dtype.itemsize
     point = 23 if carrier is FP32 else 61 if size == 8 else 29  # significand bits of the kernel's lane
     flush_output = 1 << target.significand_bits if subnormals in ("flush_output", "flush") else 0
     counted = counted or nan == "raise" or overflow == "raise"
@@ -198,6 +210,3 @@ def _beyond(target: Format, rounding: str, overflow: str) -> tuple[int, int]:
         target.infinity_code if infinite_above else target.largest_code,
         target.infinity_code if infinite_below else target.largest_code,
     )
-
-
-__all__ = ["BitquantError", "conversion", "round_trip"]

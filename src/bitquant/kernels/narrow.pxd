@@ -1,7 +1,7 @@
 """Narrowing: FP32 or FP64 to a floating format, with one rounding."""
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
-
+from bitquant.kernels.machine cimport int32_t, lane, uint32_t, uint64_t
+from bitquant.kernels.rounding cimport Mode, round_off
 from bitquant.kernels.stage cimport Stage
 
 # A target format together with the rules, as plain numbers. "magnitude" is a code without its sign bit.
@@ -31,3 +31,22 @@ cdef struct Target:
 
 cdef class Narrow(Stage):
     cdef Target target
+
+
+cdef inline lane cut_of(int32_t exponent, const Target *t, lane zero) noexcept nogil:
+    """Step 2: how many bits of the significand a number with this exponent field loses."""
+    cdef int32_t most = 8 * sizeof(lane) - 1, normal = t.cut
+    cdef int32_t cut = normal + t.rebias + 1 - exponent
+    cut = cut if cut > normal else normal
+    return <lane> (cut if cut < most else most)
+
+
+cdef inline lane round_pack(
+    const Mode mode, lane negative, lane significand, int32_t exponent, const Target *t
+) noexcept nogil:
+    """Steps 1 to 4: the magnitude of the rounded number, before the overflow rule. The one place that rounds."""
+    cdef int32_t first = t.rebias + 1, end = t.rebias + t.exponent_end
+    cdef lane kept = round_off(mode, significand, cut_of(exponent, t, significand), negative)
+    exponent = exponent if exponent > first else first
+    exponent = exponent if exponent < end else end
+    return ((<lane> (exponent - first)) << t.stored) + kept

@@ -34,10 +34,11 @@ from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, UNDERFLOW, Block
 
 
 cdef inline lane flags_of(
-    const Mode mode, lane negative, lane significand, lane cut, lane kept, lane over, const Target *t
+    const Mode mode, lane negative, lane significand, int32_t exponent, lane over, const Target *t
 ) noexcept nogil:
     """The flags of one finite number (IEEE 754-2019 clause 7), as bits of stage.Flag."""
-    cdef lane one = 1
+    cdef lane one = 1, cut = cut_of(exponent, t, significand)
+    cdef lane kept = round_off(mode, significand, cut, negative)
     # Below the smallest normal number: it loses more bits than a normal one, or lacks the hidden bit already.
     cdef lane below = <lane> (significand != 0) & (
         <lane> (cut > t.cut) | <lane> (significand < (one << (t.stored + t.cut)))
@@ -54,18 +55,16 @@ cdef inline void finite(
     lane zero
 ) noexcept nogil:
     """Design B. The type of `zero` says in which lanes."""
-    cdef lane largest = <lane> t.largest, above = <lane> t.beyond[0], below = <lane> t.beyond[1]
-    cdef lane negative, significand, kept, magnitude, over
+    cdef Target row = t[0]
+    cdef lane largest = <lane> row.largest, above = <lane> row.beyond[0], below = <lane> row.beyond[1]
+    cdef lane negative, significand, magnitude, over
     cdef carrier hidden, bits
-    cdef int32_t exponent, cut, stored, lane_top = 8 * sizeof(lane) - 1, normal_cut = t.cut
-    cdef int32_t first_exponent = t.rebias + 1, last_exponent = t.rebias + t.exponent_end
-    cdef int32_t cut_from = normal_cut + first_exponent, sign_shift = t.sign_shift, shift = t.stored
+    cdef int32_t exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
     cdef size_t i
-    stored = 23 if carrier is uint32_t else 52
     hidden = (<carrier> 1) << stored
     for i in range(n):
-        negative = <lane> (source[i] >> (8 * sizeof(carrier) - 1))
-        bits = source[i] & ((hidden << (8 * sizeof(carrier) - 1 - stored)) - 1)
+        negative = <lane> (source[i] >> top)
+        bits = source[i] & (((<carrier> 1) << top) - 1)
         if carrier is uint32_t:
             significand = significand32(bits)
         elif lane is uint32_t:
@@ -73,19 +72,12 @@ cdef inline void finite(
         else:
             significand = significand64_wide(bits)
         exponent = <int32_t> ((bits if bits > hidden else hidden) >> stored)
-        cut = cut_from - exponent
-        cut = cut if cut > normal_cut else normal_cut
-        cut = cut if cut < lane_top else lane_top
-        kept = round_off(mode, significand, <lane> cut, negative)
-        exponent = exponent if exponent > first_exponent else first_exponent
-        if carrier is not uint32_t:
-            exponent = exponent if exponent < last_exponent else last_exponent
-        magnitude = ((<lane> (exponent - first_exponent)) << shift) + kept
+        magnitude = round_pack(mode, negative, significand, exponent, &row)
         over = magnitude > largest
         if counted:
-            mask[i] = <uint8_t> flags_of(mode, negative, significand, <lane> cut, kept, over, t)
+            mask[i] = <uint8_t> flags_of(mode, negative, significand, exponent, over, &row)
         magnitude = select[lane](over, select[lane](negative, below, above), magnitude)
-        target[i] = <code> (magnitude | (negative << sign_shift))
+        target[i] = <code> (magnitude | (negative << row.sign_shift))
 
 
 cdef inline void patch(
@@ -182,8 +174,9 @@ cdef inline void in_mode(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
     Tally *tally, size_t n, lane zero
 ) noexcept nogil:
-    cdef carrier infinity = 0x7F800000 if carrier is uint32_t else 0x7FF0000000000000ULL
-    cdef carrier most = infinity
+    cdef carrier infinity, most
+    infinity = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
+    most = infinity
     if t.ordinary_end and ordinary(mode, counted, source, target, mask, t, tally, &most, n):
         return
     finite(mode, counted, source, target, mask, t, n, zero)

@@ -1,0 +1,177 @@
+"""What is printed, and how: lines and tables for a terminal of any width, for a pipe, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+Part: TypeAlias = str | tuple[str, str]  # a text, or a text and its style
+_PLAIN = str.maketrans(
+    {"×": "x", "→": "->", "·": "*", "−": "-", "–": "-", "≤": "<=", "…": "...", "±": "+/-", "√": "sqrt", "²": "^2"}
+)
+
+
+class Screen:
+    """Standard output: coloured on a terminal, plain text elsewhere or where `plain` or NO_COLOR asks for it."""
+
+    def __init__(self, plain: bool = False) -> None:
+        self._console = Console(
+            force_terminal=False if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
+        self._ascii = plain or encoding != "utf8"
+
+    @property
+    def width(self) -> int | None:
+        """Columns to keep to; None for a pipe, where a row is a line however long."""
+        bounded = self._console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+        return self._console.width if bounded else None
+
+    def line(self, *parts: Part) -> None:
+        """Print one line made of texts, some of them styled."""
+        text = Text()
+        for part in parts:
+            words, style = (part, "") if isinstance(part, str) else part
+            text.append(self._printable(words), style)
+        self._console.print(text, soft_wrap=True)
+
+    def table(
+        self,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[Part]],
+        *,
+        lead: int = 1,
+        indent: str = "",
+        repeat: bool = False,
+    ) -> None:
+        """Print a table: the first column to the left, the others to the right.
+
+        A row that is too long for the width becomes two: the `lead` columns, and under them the others. With `repeat`
+        the table itself is cut instead, and each piece begins with the first column.
+        """
+        cells = [[(head, "bold") for head in heads], *([_styled(cell) for cell in row] for row in rows)]
+        cells = [[(self._printable(words), style) for words, style in row] for row in cells]
+        widths = [max(len(row[k][0]) for row in cells) for k in range(len(heads))]
+        pieces = [range(len(heads))]
+        room = math.inf if self.width is None else self.width - len(indent)
+        if _span(widths, pieces[0]) > room:
+            if repeat:
+                pieces = _cut(widths, room)
+                for k, piece in enumerate(pieces):
+                    if k:
+                        self.line("")
+                    for row in cells:
+                        self._row(row, widths, piece, indent)
+                return
+            pieces = [range(lead), range(lead, len(heads))]
+        for row in cells:
+            for k, piece in enumerate(pieces):
+                self._row(row, widths, piece, indent if k == 0 else indent + "    ", k > 0)
+
+    def _row(
+        self,
+        row: Sequence[tuple[str, str]],
+        widths: Sequence[int],
+        piece: Iterable[int],
+        indent: str,
+        right: bool = False,
+    ) -> None:
+        text = Text(indent)
+        if not any(row[k][0] for k in piece):
+            return
+        for place, k in enumerate(piece):
+            words, style = row[k]
+            padding = " " * (widths[k] - len(words))
+            text.append("  " if place else "")
+            if k or right:
+                text.append(padding)
+            text.append(words, style)
+            if not (k or right):
+                text.append(padding)
+        text.rstrip()
+        self._console.print(text, soft_wrap=True)
+
+    def _printable(self, words: str) -> str:
+        """Text that moves no cursor and that the stream can encode: names come from files."""
+        if self._ascii:
+            words = words.translate(_PLAIN)
+            words = words.encode("ascii", "backslashreplace").decode()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+
+
+def number(x: float, digits: int = 3) -> str:
+    """A number in a few significant digits; integers up to a million in full."""
+    if math.isfinite(x) and x == int(x) and abs(x) < 1e6:
+        return str(int(x))
+    return f"{x:.{digits}g}"
+
+
+def size(shape: Sequence[int]) -> str:
+    """A shape as text; one number for a vector, "scalar" for none."""
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def print_json(value: Any) -> None:
+    """Print JSON that every parser reads: infinities and NaN as the texts "inf", "-inf" and "nan"."""
+    print(json.dumps(_jsonable(value), indent=2, ensure_ascii=True, allow_nan=False))
+
+
+@contextmanager
+def progress(names: Sequence[str], what: str) -> Iterator[Iterator[str]]:
+    """Hand out names one by one, with a bar on standard error while that is a terminal."""
+    if not sys.stderr.isatty():
+        yield iter(names)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.fields[what]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[name]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(names), what=what, name="")
+
+        def steps() -> Iterator[str]:
+            for name in names:
+                bar.update(task, name=name.encode("unicode_escape").decode().replace("[", "\\["))
+                yield name
+                bar.advance(task)
+
+        yield steps()
+
+
+def _styled(cell: Part) -> tuple[str, str]:
+    return (cell, "") if isinstance(cell, str) else cell
+
+
+def _span(widths: Sequence[int], piece: Iterable[int]) -> int:
+    columns = [widths[k] for k in piece]
+    return sum(columns) + 2 * (len(columns) - 1)
+
+
+def _cut(widths: Sequence[int], room: float) -> list[list[int]]:
+    """Columns in pieces that fit, each with the first column in front."""
+    pieces = [[0]]
+    for k in range(1, len(widths)):
+        if len(pieces[-1]) > 1 and _span(widths, [*pieces[-1], k]) > room:
+            pieces.append([0])
+        pieces[-1].append(k)
+    return pieces
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,104 @@
+"""Files that are written whole or not at all: a temporary file in the same folder, fsync, then one rename."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bitquant.errors import BitquantError
+
+__all__ = ["check_output", "replaced"]
+
+
+def check_output(
+    path: str | os.PathLike[str], overwrite: bool = False, source: str | os.PathLike[str] | None = None
+) -> Path:
+    """Refuse an output that cannot or should not be written, before any work is done for it.
+
+    Parameters
+    ----------
+    path : path
+        Where something is to be written.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    source : path, optional
+        The file that is read: it is not replaced even with `overwrite`.
+
+    Returns
+    -------
+    pathlib.Path
+        The file itself, where `path` is a symbolic link to it.
+
+    Raises
+    ------
+    BitquantError
+        For a folder in the file's place, a folder that is missing or not writable, a file that exists, and
+        the source.
+    """
+    try:
+        return _checked(path, overwrite, source)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _checked(path: str | os.PathLike[str], overwrite: bool, source: str | os.PathLike[str] | None) -> Path:
+    if "\0" in os.fspath(path):
+        raise BitquantError(f"{os.fspath(path)!r} is no file name: choose another output file")
+    real = Path(os.path.realpath(path))
+    if source is not None and real.exists() and os.path.exists(source) and os.path.samefile(real, source):
+        raise BitquantError(f"{path} is the input itself: choose another output file")
+    if real.is_dir():
+        raise BitquantError(f"{path} is a folder: give a file name in it")
+    if not real.parent.is_dir():
+        raise BitquantError(f"{path} cannot be written, there is no folder {real.parent}: create it")
+    if real.exists() and not overwrite:
+        raise BitquantError(
+            f"{path} exists: choose another name, or replace it with overwrite=True (--force)"
+        )
+    if not os.access(real.parent, os.W_OK | os.X_OK):
+        raise BitquantError(f"{path} cannot be written, {real.parent} is read-only: choose another folder")
+    return real
+
+
+@contextmanager
+def replaced(path: str | os.PathLike[str], overwrite: bool) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes the place of `path` if the block ends well, and vanishes otherwise."""
+    real = check_output(path, overwrite)
+    # A short name of its own: a name made from the file's could be longer than a folder allows.
+    temporary = real.parent / f".bitquant-{secrets.token_hex(8)}.tmp"
+    try:
+        # Not tempfile: its files are private (0600); this one has the permissions that the umask gives.
+        with open(temporary, "x+b") as file:
+            yield file
+        if real.exists():
+            os.chmod(temporary, real.stat().st_mode & 0o7777)
+        with open(temporary, "rb") as file:  # by name: a library may have written it by name
+            os.fsync(file.fileno())
+        check_output(path, overwrite)  # someone may have written it meanwhile
+        os.replace(temporary, real)
+    except BaseException as error:  # KeyboardInterrupt too: nothing is left behind
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _not_written(path, error) from error
+        raise
+    _sync_folder(real.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename durable where the system can; where it cannot, the file is there all the same."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _not_written(path: str | os.PathLike[str], error: Exception) -> BitquantError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return BitquantError(f"{path} was not written ({reason}) and nothing was changed: choose another place")

@@ -1,0 +1,170 @@
+"""Extremes and sums: what a range and an error are made of.
+
+# Design:
+# (A) The bits of a floating point number, with the magnitude of a negative one turned over, are an integer in the numbers' own
+#     order. Minimum and maximum are taken of those integers: exact, indifferent to the FPU's state, and a NaN ends up
+#     beyond the infinities, so the extremes also tell whether everything was finite.
+# (B) Sums are kept in eight lanes in a fixed order, so that every CPU variant adds the same numbers in the same order.
+"""
+
+cimport numpy as cnp
+
+from bitquant.kernels.machine cimport carrier, int32_t, int64_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.stage cimport BLOCK, Stage, Tally
+
+cnp.import_array()
+
+cdef enum:
+    LANES = 8
+
+ctypedef fused key:
+    int32_t
+    int64_t
+
+
+cdef inline key turned(key bits) noexcept nogil:
+    """Design A; its own inverse."""
+    cdef key most = 0x7FFFFFFF if key is int32_t else <key> 0x7FFFFFFFFFFFFFFFLL
+    return bits ^ ((bits >> (8 * sizeof(key) - 1)) & most)
+
+
+cdef inline void extend(
+    const key *source, key *low, key *high, const bint columns, const bint finite, size_t n, key infinity
+) noexcept nogil:
+    """Extends low and high (one pair, or with `columns` one per number) by n numbers; infinities and NaN left out on request."""
+    cdef key value, least = low[0], most = high[0]
+    cdef size_t i
+    for i in range(n):
+        value = turned(source[i])
+        if finite:
+            value = value if (value < infinity) & (value > ~infinity) else (low[i] if columns else least)
+        if columns:
+            low[i] = low[i] if low[i] < value else value
+            high[i] = high[i] if high[i] > value else value
+        else:
+            least = least if least < value else value
+            most = most if most > value else value
+    if not columns:
+        low[0], high[0] = least, most
+
+
+cdef loop rows_32(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+    if finite:
+        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, False, True, n, 0x7F800000)
+    else:
+        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, False, False, n, 0x7F800000)
+
+
+cdef loop rows_64(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+    if finite:
+        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, False, True, n, 0x7FF0000000000000LL)
+    else:
+        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, False, False, n, 0x7FF0000000000000LL)
+
+
+cdef loop columns_32(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+    if finite:
+        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, True, True, n, 0x7F800000)
+    else:
+        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, True, False, n, 0x7F800000)
+
+
+cdef loop columns_64(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+    if finite:
+        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, True, True, n, 0x7FF0000000000000LL)
+    else:
+        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, True, False, n, 0x7FF0000000000000LL)
+
+
+ctypedef void (*Extender)(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil
+
+
+def extremes(
+    cnp.ndarray source, Stage widen, int word, Py_ssize_t inner, cnp.ndarray low, cnp.ndarray high, bint finite=False
+):
+    """Extend low[channel] and high[channel] by the numbers of a contiguous array.
+
+    Number i belongs to channel (i // inner) % channels. low and high are int32 (word 4) or int64 (word 8) and hold numbers
+    in the order of Design A: `bits ^ (bits >> top & most)`. With `finite`, infinities and NaN are left out.
+    """
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source), channels = cnp.PyArray_SIZE(low)
+    cdef Py_ssize_t at = 0, channel, n
+    cdef bint columns = inner == 1 and channels > 1
+    cdef const char *start = cnp.PyArray_BYTES(source)
+    cdef char *lows = cnp.PyArray_BYTES(low)
+    cdef char *highs = cnp.PyArray_BYTES(high)
+    cdef char memory[8 * BLOCK + 64]
+    cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
+    cdef const char *read
+    cdef Tally silent
+    cdef Extender extender
+    if (
+        item != (word if widen is None else widen.source_size) or cnp.PyArray_ITEMSIZE(low) != word
+        or cnp.PyArray_ITEMSIZE(high) != word or cnp.PyArray_SIZE(high) != channels or inner < 1
+        or not cnp.PyArray_IS_C_CONTIGUOUS(source)
+    ):
+        raise ValueError("source, low and high do not fit each other")
+    if columns:
+        extender = <Extender> columns_32 if word == 4 else <Extender> columns_64
+    else:
+        extender = <Extender> rows_32 if word == 4 else <Extender> rows_64
+    with nogil:
+        while at < size:
+            channel = (at // inner) % channels
+            n = channels - channel if columns else inner - at % inner
+            n = n if n < BLOCK else BLOCK
+            n = n if n < size - at else size - at
+            read = start + at * item
+            if widen is not None:
+                widen.block(read, scratch, NULL, widen.row, &silent, n)
+                read = scratch
+            extender(read, lows + channel * word, highs + channel * word, finite, n)
+            at += n
+
+
+cdef struct Sums:
+    double error[LANES]         # Σ (y − x)²
+    double x[LANES]             # Σ x²
+    double y[LANES]             # Σ y²
+    double product[LANES]       # Σ x·y
+    double largest[LANES]       # max |y − x|
+
+
+cdef inline void add_error(double x, double y, Sums *sums, size_t k) noexcept nogil:
+    cdef double difference = y - x, distance = difference if difference > -difference else -difference
+    sums.error[k] += difference * difference
+    sums.x[k] += x * x
+    sums.y[k] += y * y
+    sums.product[k] += x * y
+    sums.largest[k] = sums.largest[k] if sums.largest[k] > distance else distance
+
+
+cdef loop add_errors(const double *x, const double *y, Sums *sums, size_t n) noexcept nogil:
+    cdef size_t i = 0, k
+    while i + LANES <= n:
+        for k in range(<size_t> LANES):
+            add_error(x[i + k], y[i + k], sums, k)
+        i += LANES
+    for k in range(n - i):
+        add_error(x[i + k], y[i + k], sums, k)
+
+
+def error_sums(const double[::1] x, const double[::1] y):
+    """Sums over two arrays of one length: Σ(y−x)², Σx², Σy², Σx·y and max|y−x|."""
+    cdef Sums sums
+    cdef int k
+    cdef double error = 0, xx = 0, yy = 0, xy = 0, largest = 0
+    if x.shape[0] != y.shape[0]:
+        raise ValueError("x and y must be of one length")
+    for k in range(LANES):
+        sums.error[k] = sums.x[k] = sums.y[k] = sums.product[k] = sums.largest[k] = 0
+    if x.shape[0]:
+        with nogil:
+            add_errors(&x[0], &y[0], &sums, x.shape[0])
+    for k in range(LANES):
+        error += sums.error[k]
+        xx += sums.x[k]
+        yy += sums.y[k]
+        xy += sums.product[k]
+        largest = sums.largest[k] if sums.largest[k] > largest else largest
+    return error, xx, yy, xy, largest

@@ -1,0 +1,267 @@
+"""The result of a quantization, the way back, and how far off it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitquant import plans
+from bitquant.arrays import take, with_format
+from bitquant.convert import convert, encode, in_parts
+from bitquant.errors import BitquantError
+from bitquant.formats import Format, format
+from bitquant.kernels import affine, stats
+from bitquant.quantize.parameters import Grid, Parameters, Range, as_numbers, kernel_numbers, nearest, spread
+
+_CHUNK = 1 << 15
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far dequantized numbers lie from the originals. error = dequantized − original.
+
+    Attributes
+    ----------
+    mse : float
+        Mean squared error, in squared units of the numbers.
+    max_abs : float
+        The largest absolute error, in units of the numbers.
+    sqnr_db : float
+        Signal-to-quantization-noise ratio, 10·log10(Σx² / Σerror²), in dB; infinite without error.
+    clipped : float
+        Share of the numbers that lie outside the range, 0 to 1.
+    cosine : float
+        Cosine between originals and dequantized numbers; 1 where both are all zero.
+    """
+
+    mse: float
+    max_abs: float
+    sqnr_db: float
+    clipped: float
+    cosine: float
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Codes with the parameters that made them.
+
+    Attributes
+    ----------
+    codes : ndarray of int8 or uint8 (or a tensor, where a tensor was quantized)
+    scheme : str
+        "symmetric" or "asymmetric".
+    bits : int
+    signed : bool
+    qmin, qmax : int
+        The codes' range.
+    axis : int or None
+        The axis that has a scale per index; None for one scale per tensor.
+    rounding : str
+    step_format : Format or None
+        The format the step was rounded to.
+    source : Format
+        The format of the original numbers.
+    """
+
+    codes: Any
+    scheme: str
+    bits: int
+    axis: int | None
+    rounding: str
+    step_format: Format | None
+    source: Format
+    nonfinite: str
+    grid: Grid = field(repr=False)
+    parameters: Parameters = field(repr=False)
+    give_back: Callable[[NDArray[Any]], Any] = field(repr=False)
+
+    @property
+    def qmin(self) -> int:
+        """The smallest code in use."""
+        return self.grid.low
+
+    @property
+    def qmax(self) -> int:
+        """The largest code in use."""
+        return self.grid.high
+
+    @property
+    def signed(self) -> bool:
+        """Whether codes are int8 (or uint8)."""
+        return self.grid.signed
+
+    @property
+    def exact_scale(self) -> Fraction | tuple[Fraction, ...]:
+        """The scale as the rational it is; a tuple with one per channel when `axis` is set."""
+        return self.parameters.scales if self.axis is not None else self.parameters.scales[0]
+
+    @property
+    def scale(self) -> Any:
+        """Codes per unit: what a number is multiplied by. The FP64 nearest to `exact_scale`. The inverse of `step`."""
+        return as_numbers(self.parameters.scales, self.axis is not None)
+
+    @property
+    def step(self) -> Any:
+        """Units per code, 1/scale: what ONNX, PyTorch and TFLite call "scale". The FP64 nearest to it."""
+        return as_numbers([1 / scale for scale in self.parameters.scales], self.axis is not None)
+
+    @property
+    def zero_point(self) -> Any:
+        """The code of zero: an int, or an int32 array with one per channel."""
+        points = self.parameters.zero_points
+        return np.array(points, np.int32) if self.axis is not None else points[0]
+
+    @property
+    def range(self) -> Range:
+        """The numbers that are mapped without clipping, in the units of the numbers."""
+        lows, highs = ([pair[side] for pair in self.parameters.ranges] for side in (0, 1))
+        return Range(as_numbers(lows, self.axis is not None), as_numbers(highs, self.axis is not None))
+
+    def dequantize(self, dtype: Any = None, *, threads: int | None = 1) -> Any:
+        """Return (codes − zero_point) / scale, rounded once.
+
+        Parameters
+        ----------
+        dtype : dtype or Format, optional
+            A floating format; default: that of the original numbers, float32 where those were integers.
+        threads : int or None
+            As for `convert`.
+
+        Returns
+        -------
+        ndarray, or tensor where a tensor was quantized
+            In the shape of the codes.
+
+        Examples
+        --------
+        >>> import bitquant as bq
+        >>> bq.symmetric([1.0, -0.5, 0.1]).dequantize("float16")
+        array([ 1.     , -0.504  ,  0.10236], dtype=float16)
+        """
+        if dtype is None:
+            dtype = format("float32") if self.source.is_integer else self.source
+        codes, _ = take(self.codes)
+        return self.give_back(dequantized(codes, self.parameters, self.grid, self.axis, format(dtype), threads))
+
+    def error(self, x: Any) -> Error:
+        """Compare the dequantized numbers, in the format of the originals, with the originals.
+
+        Parameters
+        ----------
+        x : array_like
+            The numbers that were quantized. Where they were quantized with ``nonfinite="saturate"``, those that are
+            not finite are left out.
+
+        Returns
+        -------
+        Error
+
+        Raises
+        ------
+        BitquantError
+            When the shapes differ, when `x` is empty, or holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import bitquant as bq
+        >>> x = [1.0, -0.5, 0.1]
+        >>> error = bq.symmetric(x).error(x)
+        >>> f"{error.sqnr_db:.1f} dB, at most {error.max_abs:.4f} off"
+        '47.8 dB, at most 0.0039 off'
+        """
+        original, source = with_format(take(x)[0])
+        codes, _ = take(self.codes)
+        if original.shape != codes.shape:
+            raise BitquantError(f"x has shape {original.shape}, the codes {codes.shape}: pass what was quantized")
+        if not original.size:
+            raise BitquantError("the error of no numbers is not defined: x is empty")
+        target = format("float32") if source.is_integer else source
+        codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
+        inner, channels = spread(self.codes.shape, self.axis)
+        table = _table(self.parameters, self.grid, target)
+        lows, highs = (np.atleast_1d(side) for side in self.range)
+        # Scaling by a power of two keeps squares of very large and very small numbers in range, and is exact.
+        exponent = int(np.frexp(max(np.abs(lows).max(), np.abs(highs).max()))[1])
+        parts, clipped, count = [], 0, 0
+        for start in range(0, original.size, _CHUNK):
+            stop = min(start + _CHUNK, original.size)
+            numbers = convert(original[start:stop], "float64")
+            back = np.empty(stop - start, target.code_dtype)
+            affine.dequantize(codes[start:stop], back, table, inner, start)
+            values = convert(back, "float64", target)
+            finite = np.isfinite(numbers)
+            if not finite.all():
+                if self.nonfinite == "raise":
+                    raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
+                numbers, values = numbers[finite], values[finite]
+            channel = ((np.arange(start, stop) // inner) % channels)[finite] if channels > 1 else 0
+            low, high = lows[channel], highs[channel]
+            clipped += int(np.count_nonzero((numbers < low) | (numbers > high)))
+            count += numbers.size
+            parts.append(stats.error_sums(np.ldexp(numbers, -exponent), np.ldexp(values, -exponent)))
+        return _summed(parts, clipped, count, exponent)
+
+
+def _summed(parts: list[tuple[float, ...]], clipped: int, count: int, exponent: int) -> Error:
+    if not count:
+        raise BitquantError("the error of no numbers is not defined: nothing in x is finite")
+    noise, signal, power, product = (math.fsum(part[k] for part in parts) for k in range(4))
+    largest = max(part[4] for part in parts)
+    return Error(
+        mse=math.ldexp(noise / count, 2 * exponent),
+        max_abs=math.ldexp(largest, exponent),
+        sqnr_db=10 * math.log10(signal / noise) if noise and signal else math.inf if not noise else -math.inf,
+        clipped=clipped / count,
+        cosine=product / math.sqrt(signal) / math.sqrt(power) if signal and power else float(signal == power),
+    )
+
+
+def dequantized(
+    codes: NDArray[Any], parameters: Parameters, grid: Grid, axis: int | None, target: Format, threads: int | None
+) -> NDArray[Any]:
+    """Codes of any layout to numbers of a floating format."""
+    if target.is_integer:
+        raise BitquantError(f"dequantizing gives real numbers: {target.name} is no floating format")
+    codes = np.ascontiguousarray(codes)
+    result = np.empty(codes.shape, target.code_dtype)
+    if codes.size:
+        inner, channels = spread(codes.shape, axis)
+        table = _table(parameters, grid, target)
+        flat, values = codes.reshape(-1), result.reshape(-1)
+        in_parts(
+            lambda start, stop: affine.dequantize(flat[start:stop], values[start:stop], table, inner, start),
+            codes.size,
+            threads,
+        )
+    return result if target.dtype is None else result.view(target.dtype)
+
+
+def _table(parameters: Parameters, grid: Grid, target: Format) -> NDArray[Any]:
+    """table[channel, byte]: the values of all 256 bytes taken as codes, as codes of the target."""
+    numbers, wide = kernel_numbers(parameters, grid, "nearest_even", 8)
+    table = np.empty((len(parameters.scales), 256), np.uint64)
+    affine.levels(
+        numbers["numerator"], numbers["denominator"], numbers["exponent"], numbers["zero_point"], grid.signed,
+        plans.rounding_row(target), table,
+    )  # fmt: skip
+    for channel in wide:
+        scale, zero_point = parameters.scales[channel], parameters.zero_points[channel]
+        codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()
+        table[channel] = [_level((code - zero_point) / scale, target) for code in codes]
+    return table.astype(target.code_dtype)
+
+
+def _level(value: Fraction, target: Format) -> int:
+    rounded = nearest(abs(value), target)
+    sign = (value < 0) << target.magnitude_bits
+    # Every number of a format here is one of FP64's, so the way through a float is exact.
+    return sign | (target.infinity_code if rounded is None else int(encode(float(rounded), target)))
+
+
+__all__ = ["Error", "Quantized", "dequantized"]

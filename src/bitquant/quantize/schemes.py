@@ -1,0 +1,442 @@
+"""The linear mappings of quantization: symmetric, asymmetric, clipped."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitquant import plans
+from bitquant.arrays import Array, take, with_format
+from bitquant.convert import convert, in_parts
+from bitquant.errors import BitquantError
+from bitquant.formats import FP32, FP64, Format, format
+from bitquant.kernels import stats
+from bitquant.kernels.affine import Affine
+from bitquant.quantize.parameters import (
+    SCHEMES,
+    Grid,
+    Parameters,
+    Scheme,
+    kernel_numbers,
+    rationals,
+    spread,
+)
+from bitquant.quantize.quantized import Quantized, dequantized
+from bitquant.quantize.staircase import quantize_wide
+from bitquant.rules import ROUNDINGS, Rounding, choose, rounding_index
+
+Nonfinite: TypeAlias = Literal["raise", "saturate"]
+_NONFINITE = {
+    "raise": "an error with the count and the first index",
+    "saturate": "infinities to the end codes, NaN to the zero point, both left out of the range",
+}
+
+
+def symmetric(x: Any, **options: Any) -> Quantized:
+    """Map numbers symmetrically: ``scale = qmax / max|x|``, ``q = round(x · scale)``, zero point 0.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any floating format (or integers), any shape.
+    **options
+        As for `quantize`.
+
+    Returns
+    -------
+    Quantized
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> q = bq.symmetric([0.5, -1.0, 0.25, 0.1])
+    >>> q.codes, q.scale, q.zero_point
+    (array([  64, -127,   32,   13], dtype=int8), 127.0, 0)
+    """
+    return quantize(x, "symmetric", **options)
+
+
+def asymmetric(x: Any, **options: Any) -> Quantized:
+    """Map numbers with a zero point: ``scale = 255 / (max − min)``, ``zero_point = round(−min · scale) − 128``.
+
+    ``q = round(x · scale + zero_point)``, the sum inside the one rounding.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any floating format (or integers), any shape.
+    **options
+        As for `quantize`.
+
+    Returns
+    -------
+    Quantized
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> q = bq.asymmetric([0.0, 1.0, 2.0, 4.0])
+    >>> q.codes, q.scale, q.zero_point
+    (array([-128,  -64,    0,  127], dtype=int8), 63.75, -128)
+    """
+    return quantize(x, "asymmetric", **options)
+
+
+def clipped(x: Any, low: Any, high: Any, *, scheme: Scheme | None = None, **options: Any) -> Quantized:
+    """Map numbers by a chosen range; what lies outside gets the end codes.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any floating format (or integers), any shape.
+    low, high : float, Fraction or array_like
+        The range, in the units of the numbers; one for each channel, or one for all.
+    scheme : {"symmetric", "asymmetric"}, optional
+        Default: "symmetric" where low = −high, else "asymmetric".
+    **options
+        As for `quantize`.
+
+    Returns
+    -------
+    Quantized
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> bq.clipped([0.5, -1.0, 0.25, 80.0], -1, 1).codes
+    array([  64, -127,   32,  127], dtype=int8)
+    """
+    if scheme is None:
+        scheme = "symmetric" if np.array_equal(np.negative(low), high) else "asymmetric"
+    return quantize(x, scheme, range=(low, high), **options)
+
+
+def quantize(
+    x: Any,
+    scheme: Scheme = "symmetric",
+    *,
+    bits: int = 8,
+    signed: bool = True,
+    narrow: bool | None = None,
+    axis: int | None = None,
+    range: tuple[Any, Any] | None = None,
+    scale: Any = None,
+    step: Any = None,
+    zero_point: Any = None,
+    include_zero: bool = False,
+    step_format: Any = None,
+    rounding: Rounding = "nearest_even",
+    nonfinite: Nonfinite = "raise",
+    out: Array | None = None,
+    threads: int | None = 1,
+) -> Quantized:
+    """Map numbers linearly to integer codes, with exact rational arithmetic and one rounding.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any floating format (or integers), any shape.
+    scheme : {"symmetric", "asymmetric"}
+    bits : int
+        2 to 8.
+    signed : bool
+        int8 codes, or uint8.
+    narrow : bool, optional
+        Whether the lowest code is left out: [-127, 127]. Default: in the signed symmetric scheme.
+    axis : int, optional
+        One scale and zero point for each index along this axis. Default: one for the tensor.
+    range : (low, high), optional
+        What to map, in the units of the numbers. Default: the extremes of the numbers.
+    scale, step : float, Fraction or array_like, optional
+        Given instead of a range: codes per unit, or its inverse, units per code (what ONNX, PyTorch and TFLite call "scale").
+    zero_point : int or array_like of int, optional
+        With `scale` or `step`: the code of zero. Default 0.
+    include_zero : bool
+        Widen the range to include zero first (asymmetric), as ONNX and PyTorch do.
+    step_format : Format, str or dtype, optional
+        Round the step to this format first; scale, zero point and codes are then exact for the step that is stored.
+    rounding : str
+        As for `convert`; of the codes.
+    nonfinite : {"raise", "saturate"}
+        NaN and infinity: an error, or infinities to the end codes and NaN to the code nearest the zero point.
+    out : ndarray of int8 or uint8, optional
+        Where the codes go: contiguous, in the shape of `x`.
+    threads : int or None
+        As for `convert`.
+
+    Returns
+    -------
+    Quantized
+
+    Raises
+    ------
+    BitquantError
+        NaN or infinity, with count and first index; an empty `x` where a range is needed; parameters that contradict each
+        other or do not fit the axis; a zero point beyond int32; a step that `step_format` cannot hold.
+
+    Notes
+    -----
+    docs/semantics.md, "Quantize". A scale is a rational made from the numbers and never first rounded to a float.
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> bq.quantize([[1.0, 2.0], [10.0, 40.0]], axis=0).codes
+    array([[ 64, 127],
+           [ 32, 127]], dtype=int8)
+    >>> bq.quantize([0.5, 2.5, -300], step=1).codes
+    array([   0,    2, -127], dtype=int8)
+    """
+    choose("scheme", scheme, SCHEMES)
+    choose("nonfinite", nonfinite, _NONFINITE)
+    mode = rounding_index(rounding)
+    rounding_name = list(ROUNDINGS)[mode]
+    grid = Grid.of(scheme, bits, signed, narrow)
+    stored = None if step_format is None else _float_format(step_format)
+    array, give_back = take(x)
+    array, source = with_format(array)
+    axis = _axis(axis, array.ndim)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")) if array.ndim else array
+    inner, channels = spread(array.shape, axis)
+    parameters = _parameters(
+        array, source, scheme, grid, inner, channels, range, scale, step, zero_point, include_zero, stored, nonfinite
+    )
+    codes = _codes_out(out, array.shape, grid)
+    if array.size:
+        _fill(array, source, codes, parameters, grid, rounding_name, mode, inner, nonfinite, threads)
+    return Quantized(
+        codes=give_back(codes),
+        scheme=scheme,
+        bits=int(bits),
+        axis=axis,
+        rounding=rounding_name,
+        step_format=stored,
+        source=source,
+        nonfinite=nonfinite,
+        grid=grid,
+        parameters=parameters,
+        give_back=give_back,
+    )
+
+
+def dequantize(
+    codes: Any,
+    *,
+    scale: Any = None,
+    step: Any = None,
+    zero_point: Any = 0,
+    axis: int | None = None,
+    dtype: Any = "float32",
+    threads: int | None = 1,
+) -> Any:
+    """Return (codes − zero_point) / scale, exact and rounded once.
+
+    Parameters
+    ----------
+    codes : array_like of int8 or uint8
+    scale, step : float, Fraction or array_like
+        One of the two: codes per unit, or units per code (what ONNX, PyTorch and TFLite call "scale"); one for each channel,
+        or one for all.
+    zero_point : int or array_like of int
+    axis : int, optional
+        The axis of the channels.
+    dtype : dtype or Format
+        A floating format.
+    threads : int or None
+        As for `convert`.
+
+    Returns
+    -------
+    ndarray, or tensor where the codes were one
+
+    Raises
+    ------
+    BitquantError
+        As for `quantize`.
+
+    Examples
+    --------
+    >>> import bitquant as bq, numpy as np
+    >>> bq.dequantize(np.array([-128, 0, 127], np.int8), step=0.1, zero_point=-128)
+    array([ 0. , 12.8, 25.5], dtype=float32)
+    """
+    array, give_back = take(codes)
+    if array.dtype not in (np.int8, np.uint8):
+        raise BitquantError(f"codes are int8 or uint8, not {array.dtype}")
+    axis = _axis(axis, array.ndim)
+    grid = Grid.of("asymmetric", 8, array.dtype == np.int8, False)
+    _, channels = spread(array.shape, axis)
+    scales = _scales(scale, step, channels)
+    if scales is None:
+        raise BitquantError("give the scale or the step that the codes were made with")
+    parameters = Parameters.of_scales(scales, _zero_points(zero_point, channels), grid)
+    return give_back(dequantized(array, parameters, grid, axis, format(dtype), threads))
+
+
+def _parameters(
+    array: Array,
+    source: Format,
+    scheme: Scheme,
+    grid: Grid,
+    inner: int,
+    channels: int,
+    given_range: tuple[Any, Any] | None,
+    scale: Any,
+    step: Any,
+    zero_point: Any,
+    include_zero: bool,
+    step_format: Format | None,
+    nonfinite: Nonfinite,
+) -> Parameters:
+    """The parameters that the caller gave, or those of the given range, or those of the numbers' own range."""
+    scales = _scales(scale, step, channels)
+    if scales is not None:
+        if given_range is not None or step_format is not None or include_zero:
+            raise BitquantError("scale or step say everything: give no range, step_format or include_zero with them")
+        points = _zero_points(0 if zero_point is None else zero_point, channels)
+        if scheme == "symmetric" and any(points):
+            raise BitquantError("the symmetric scheme has zero point 0: choose scheme='asymmetric'")
+        return Parameters.of_scales(scales, points, grid)
+    if zero_point is not None:
+        raise BitquantError("a zero_point needs the scale or step that it belongs to")
+    if given_range is not None:
+        low, high = given_range
+        lows, highs = rationals(low, channels, "low"), rationals(high, channels, "high")
+    else:
+        if not array.size:
+            raise BitquantError("x is empty and has no range: give range=, scale= or step=")
+        lows, highs = _extremes(array, source, inner, channels, nonfinite)
+    return Parameters.of_ranges(lows, highs, scheme, grid, include_zero, step_format)
+
+
+def _extremes(
+    array: Array, source: Format, inner: int, channels: int, nonfinite: Nonfinite
+) -> tuple[list[Fraction], list[Fraction]]:
+    """The smallest and largest number of each channel, exactly."""
+    carrier, widen = plans.to_carrier(source)
+    word = carrier.code_dtype.itemsize
+    key = np.dtype(f"i{word}")
+    infinity = carrier.infinity_code
+    for finite in (False, True):
+        low, high = np.full(channels, np.iinfo(key).max, key), np.full(channels, np.iinfo(key).min, key)
+        stats.extremes(array, widen, word, inner, low, high, finite)
+        if low.min() > ~infinity and high.max() < infinity:
+            break
+        if not finite and nonfinite == "raise":
+            raise _not_finite(array, source)
+    if low.max() == np.iinfo(key).max:
+        raise BitquantError("nothing in x is finite, so it has no range: give range=, scale= or step=")
+    return _numbers(low), _numbers(high)
+
+
+def _numbers(keys: NDArray[Any]) -> list[Fraction]:
+    """The numbers whose bits, turned over where negative, are the keys (kernels/stats.pyx, Design A)."""
+    bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
+    return [Fraction(value) for value in bits.view(f"f{keys.dtype.itemsize}").tolist()]
+
+
+def _not_finite(array: Array, source: Format) -> BitquantError:
+    """The error for NaN and infinity: how many, and where the first is."""
+    count, first = 0, -1
+    flat = array.reshape(-1)
+    for start in range(0, array.size, 1 << 16):
+        bad = np.flatnonzero(~np.isfinite(convert(flat[start : start + (1 << 16)], FP64, source)))
+        if bad.size and first < 0:
+            first = start + int(bad[0])
+        count += bad.size
+    return _nonfinite_error(array, count, first)
+
+
+def _nonfinite_error(array: Array, count: int, first: int) -> BitquantError:
+    place = tuple(int(k) for k in np.unravel_index(first, array.shape))
+    index: Any = place[0] if len(place) == 1 else place
+    value = float(array[place])
+    more = f" (the first of {count} that are not finite)" if count > 1 else ""
+    return BitquantError(
+        f"x has {'NaN' if np.isnan(value) else value} at index {index}{more}: remove it, or pass nonfinite='saturate'"
+    )
+
+
+def _fill(
+    array: Array,
+    source: Format,
+    codes: NDArray[Any],
+    parameters: Parameters,
+    grid: Grid,
+    rounding: str,
+    mode: int,
+    inner: int,
+    nonfinite: Nonfinite,
+    threads: int | None,
+) -> None:
+    """Fill the codes of an array that is not empty."""
+    carrier, widen = plans.to_carrier(source)
+    word = carrier.code_dtype.itemsize
+    numbers, wide = kernel_numbers(parameters, grid, rounding, word)
+    kernel = Affine(word, widen, mode, grid.low, grid.high, numbers)
+    found = in_parts(lambda start, stop: kernel.run(array, codes, inner, start, stop), array.size, threads)
+    count = sum(part[0] for part in found)
+    if count and nonfinite == "raise":
+        raise _nonfinite_error(array, count, next(part[1] for part in found if part[1] >= 0))
+    for channel in wide:
+        # The kernel has settled what is not finite; the search does the rest of the channel.
+        rows = (-1, len(parameters.scales), inner)
+        numbers_of = convert(np.ascontiguousarray(array.reshape(rows)[:, channel]), FP64, source)
+        finite = np.isfinite(numbers_of)
+        found_codes = np.empty(int(finite.sum()), grid.dtype)
+        quantize_wide(
+            numbers_of[finite], found_codes, parameters.scales[channel], parameters.zero_points[channel], grid, rounding
+        )
+        codes.reshape(rows)[:, channel][finite] = found_codes
+
+
+def _codes_out(out: Array | None, shape: tuple[int, ...], grid: Grid) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, grid.dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != grid.dtype or not out.flags.c_contiguous:
+        raise BitquantError(f"out must be a contiguous array of {grid.dtype} and shape {shape}")
+    if not out.flags.writeable:
+        raise BitquantError("out is read-only: pass a writable array")
+    return out
+
+
+def _axis(axis: Any, ndim: int) -> int | None:
+    if axis is None:
+        return None
+    if not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
+        raise BitquantError(f"axis={axis!r} does not exist: x has {ndim} dimensions")
+    return int(axis) % ndim
+
+
+def _float_format(step_format: Any) -> Format:
+    fmt = format(step_format)
+    if fmt.is_integer:
+        raise BitquantError(f"step_format={fmt.name}: a step is stored in a floating format")
+    return fmt
+
+
+def _scales(scale: Any, step: Any, channels: int) -> list[Fraction] | None:
+    if scale is not None and step is not None:
+        raise BitquantError("scale and step are inverses of each other: give one of them")
+    name, given = ("scale", scale) if step is None else ("step", step)
+    if given is None:
+        return None
+    values = rationals(given, channels, name)
+    for value in values:
+        if value <= 0:
+            raise BitquantError(f"{name} is {float(value):g}: it must be positive")
+    return values if name == "scale" else [1 / value for value in values]
+
+
+def _zero_points(zero_point: Any, channels: int) -> list[int]:
+    values = rationals(zero_point, channels, "zero_point")
+    for value in values:
+        if value.denominator != 1:
+            raise BitquantError(f"zero_point is {float(value):g}: it must be an integer")
+    return [int(value) for value in values]
+
+
+__all__ = ["asymmetric", "clipped", "dequantize", "quantize", "symmetric"]
