@@ -198,7 +198,7 @@ def neighbours(x: Any, fmt: Any = None) -> Neighbours:
     --------
     >>> import bitquant as bq
     >>> bq.neighbours([1.0, 0.1], "float16")
-    Neighbours(below=array([0.9995, 0.0999], dtype=float16), above=array([1.001, 0.1   ], dtype=float16))
+    Neighbours(below=array([0.9995, 0.1   ], dtype=float16), above=array([1.001  , 0.10004], dtype=float16))
     """
     array, give_back = take(x)
     array, origin = source_of(array, None)

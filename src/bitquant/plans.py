@@ -171,7 +171,7 @@ def _narrow(
     # Design C of narrow.pyx: which magnitudes of the carrier are ordinary. With the same bias subnormals are, too, as long
     # as nobody asks for their flags.
     same = target.bias == carrier.bias and not (counted or flush_input or flush_output)
-    first = 0 if same else max(_bits(target.smallest_normal, carrier), flush_input)
+    first = 1 if same else max(_bits(target.smallest_normal, carrier), flush_input)
     return Narrow(
         carrier.code_dtype.itemsize,
         size,

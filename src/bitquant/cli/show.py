@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -16,16 +17,31 @@ from rich.text import Text
 
 Part: TypeAlias = str | tuple[str, str]  # a text, or a text and its style
 _PLAIN = str.maketrans(
-    {"×": "x", "→": "->", "·": "*", "−": "-", "–": "-", "≤": "<=", "…": "...", "±": "+/-", "√": "sqrt", "²": "^2"}
+    {
+        "×": "x",
+        "→": "->",
+        "·": "*",
+        "−": "-",
+        "–": "-",
+        "≤": "<=",
+        "…": "...",
+        "±": "+/-",
+        "√": "sqrt",
+        "²": "^2",
+    }
 )
 
 
 class Screen:
-    """Standard output: coloured on a terminal, plain text elsewhere or where `plain` or NO_COLOR asks for it."""
+    """Standard output: coloured on a terminal, plain elsewhere and where `plain` or NO_COLOR asks for it."""
 
     def __init__(self, plain: bool = False) -> None:
         self._console = Console(
-            force_terminal=False if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=True
+            force_terminal=False if plain else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
         )
         encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
         self._ascii = plain or encoding != "utf8"
@@ -44,6 +60,15 @@ class Screen:
             text.append(self._printable(words), style)
         self._console.print(text, soft_wrap=True)
 
+    def prose(self, words: str) -> None:
+        """Print a paragraph, indented, in lines of at most 80 columns."""
+        indent = "  "
+        width = min(self.width or 80, 80)
+        for text in textwrap.wrap(
+            self._printable(words), width, initial_indent=indent, subsequent_indent=indent
+        ):
+            self._console.print(text, soft_wrap=True)
+
     def table(
         self,
         heads: Sequence[str],
@@ -55,22 +80,21 @@ class Screen:
     ) -> None:
         """Print a table: the first column to the left, the others to the right.
 
-        A row that is too long for the width becomes two: the `lead` columns, and under them the others. With `repeat`
-        the table itself is cut instead, and each piece begins with the first column.
+        A row that is too long for the width becomes two: the `lead` columns, and under them the others. With
+        `repeat` the table itself is cut instead, and each piece begins with the first column.
         """
         cells = [[(head, "bold") for head in heads], *([_styled(cell) for cell in row] for row in rows)]
         cells = [[(self._printable(words), style) for words, style in row] for row in cells]
         widths = [max(len(row[k][0]) for row in cells) for k in range(len(heads))]
-        pieces = [range(len(heads))]
+        pieces: list[Sequence[int]] = [range(len(heads))]
         room = math.inf if self.width is None else self.width - len(indent)
         if _span(widths, pieces[0]) > room:
             if repeat:
-                pieces = _cut(widths, room)
-                for k, piece in enumerate(pieces):
+                for k, columns in enumerate(_cut(widths, room)):
                     if k:
                         self.line("")
                     for row in cells:
-                        self._row(row, widths, piece, indent)
+                        self._row(row, widths, columns, indent)
                 return
             pieces = [range(lead), range(lead, len(heads))]
         for row in cells:
@@ -109,14 +133,14 @@ class Screen:
 
 
 def number(x: float, digits: int = 3) -> str:
-    """A number in a few significant digits; integers up to a million in full."""
+    """Write a number in a few significant digits; integers up to a million in full."""
     if math.isfinite(x) and x == int(x) and abs(x) < 1e6:
         return str(int(x))
     return f"{x:.{digits}g}"
 
 
 def size(shape: Sequence[int]) -> str:
-    """A shape as text; one number for a vector, "scalar" for none."""
+    """Write a shape; one number for a vector, "scalar" for none."""
     return "×".join(map(str, shape)) or "scalar"
 
 
@@ -133,7 +157,12 @@ def progress(names: Sequence[str], what: str) -> Iterator[Iterator[str]]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.fields[what]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[name]}"))
+    columns = (
+        TextColumn("{task.fields[what]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[name]}"),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=len(names), what=what, name="")
 

@@ -7,6 +7,19 @@ from typing import Any
 from bitquant.cli.show import Screen, number, print_json
 from bitquant.formats import Format, format, formats
 
+_HEADS = (
+    "format",
+    "bits",
+    "e/m/bias",
+    "max",
+    "smallest normal",
+    "smallest subnormal",
+    "epsilon",
+    "decades",
+    "dB",
+    "finite values",
+)
+
 
 def run(names: list[str], as_json: bool) -> None:
     """Print the formats of those names, or all."""
@@ -14,11 +27,7 @@ def run(names: list[str], as_json: bool) -> None:
     if as_json:
         print_json([_facts(row) for row in rows])
         return
-    heads = (
-        "format", "bits", "e/m/bias", "max", "smallest normal", "smallest subnormal", "epsilon", "decades", "dB",
-        "finite values",
-    )  # fmt: skip
-    Screen().table(heads, [_cells(row) for row in rows], repeat=True)
+    Screen().table(_HEADS, [_cells(row) for row in rows], repeat=True)
 
 
 def _facts(row: Format) -> dict[str, Any]:
@@ -44,16 +53,16 @@ def _facts(row: Format) -> dict[str, Any]:
 
 
 def _cells(row: Format) -> list[Any]:
-    fields = f"0/{row.significand_bits}/–" if row.is_integer else f"{row.exponent_bits}/{row.significand_bits}/{row.bias}"
+    bias = "–" if row.is_integer else row.bias
     return [
         (row.name, "cyan"),
         str(row.bits),
-        fields,
+        f"{row.exponent_bits}/{row.significand_bits}/{bias}",
         number(row.max, 4),
         number(row.smallest_normal, 4),
         number(row.smallest_subnormal, 4),
         number(row.epsilon, 4),
         f"{row.decades:.1f}",
         f"{row.decibels:.0f}",
-        f"{row.finite_count:,}",
+        f"{row.finite_count:,}" if row.finite_count < 10**10 else number(row.finite_count, 4),
     ]

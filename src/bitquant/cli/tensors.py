@@ -18,7 +18,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def open_floats(source: Path) -> tuple[Tensors, dict[str, str], list[str]]:
-    """Read a file: its tensors, its metadata, and the names of the tensors that are floats of a known format."""
+    """Read a file: its tensors, its metadata, and the names of those that are floats of a known format."""
     tensors, metadata = read_tensors(source)
     if "bitquant" in metadata:
         raise BitquantError(f"{source} holds codes, it has been quantized: give the file it was made from")
@@ -29,7 +29,7 @@ def open_floats(source: Path) -> tuple[Tensors, dict[str, str], list[str]]:
 
 
 def float_format(tensor: NDArray[Any]) -> str | None:
-    """The name of the floating format of a tensor, or None."""
+    """Return the name of the floating format of a tensor, or None."""
     try:
         found = format(tensor.dtype)
     except BitquantError:

@@ -4,14 +4,15 @@
 all that is needed to turn them back into numbers. Nothing here pickles, and nothing here rounds.
 """
 
-from bitquant.files.output import check_output
-from bitquant.files.quantized import Stored, load_quantized, save_quantized
-from bitquant.files.tensors import SUFFIXES, read_tensors, write_tensors
+from bitquant.files.output import SUFFIXES, check_output
+from bitquant.files.quantized import Stored, entries, load_quantized, save_quantized
+from bitquant.files.tensors import read_tensors, write_tensors
 
 __all__ = [
     "SUFFIXES",
     "Stored",
     "check_output",
+    "entries",
     "load_quantized",
     "read_tensors",
     "save_quantized",

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from bitquant.errors import BitquantError
 
-__all__ = ["check_output", "replaced"]
+__all__ = ["SUFFIXES", "check_output", "kind", "replaced"]
+
+SUFFIXES: Mapping[str, str] = {
+    ".safetensors": "named tensors and metadata, bfloat16 and the 8-bit floats included",
+    ".npz": "named tensors and metadata; plain NumPy reads it",
+    ".npy": "one tensor",
+}
+
+
+def kind(path: str | os.PathLike[str]) -> str:
+    """Return the suffix of a file of tensors, or refuse it."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        *most, last = SUFFIXES
+        raise BitquantError(f"{path} is of no known kind: the name has to end in {', '.join(most)} or {last}")
+    return suffix
 
 
 def check_output(
-    path: str | os.PathLike[str], overwrite: bool = False, source: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    source: str | os.PathLike[str] | None = None,
+    several: bool = False,
 ) -> Path:
     """Refuse an output that cannot or should not be written, before any work is done for it.
 
@@ -27,6 +45,8 @@ def check_output(
         Whether a file that is there may be replaced.
     source : path, optional
         The file that is read: it is not replaced even with `overwrite`.
+    several : bool
+        Whether more than one tensor goes in, or metadata: `.npy` holds neither.
 
     Returns
     -------
@@ -39,6 +59,10 @@ def check_output(
         For a folder in the file's place, a folder that is missing or not writable, a file that exists, and
         the source.
     """
+    if kind(path) == ".npy" and several:
+        raise BitquantError(
+            f"{path} can hold one tensor without metadata and no more: write .npz or .safetensors"
+        )
     try:
         return _checked(path, overwrite, source)
     except OSError as error:

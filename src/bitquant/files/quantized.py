@@ -51,7 +51,7 @@ from bitquant.errors import BitquantError
 from bitquant.files.tensors import read_tensors, write_tensors
 from bitquant.formats import Format, format
 
-__all__ = ["Stored", "load_quantized", "save_quantized"]
+__all__ = ["Stored", "entries", "load_quantized", "save_quantized"]
 
 _KEY = "bitquant"
 _VERSION = 1
@@ -179,12 +179,37 @@ def save_quantized(
             raise BitquantError(
                 f"{taken!r} is a tensor, and where a part of quantized {name!r} goes: rename it"
             )
-        tensors[name] = np.asarray(item.codes)
-        tensors[f"{name}.step"] = _step(item)
-        tensors[f"{name}.zero_point"] = np.asarray(item.zero_point, np.int32)
+        tensors.update(entries(name, item))
         rows[name] = _row(item)
     notes[_KEY] = json.dumps({"version": _VERSION, "tensors": rows})
     write_tensors(path, tensors, notes, overwrite)
+
+
+def entries(name: str, item: QuantizedLike) -> dict[str, NDArray[Any]]:
+    """Return what a quantized tensor puts into a file, by name.
+
+    Parameters
+    ----------
+    name : str
+    item : Quantized
+
+    Returns
+    -------
+    dict of str to ndarray
+        NAME, NAME.step and NAME.zero_point, as in the module's table.
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> from bitquant.files import entries
+    >>> entries("w", bq.symmetric([1.0, -0.5, 127.0]))["w.step"]
+    array(1.)
+    """
+    return {
+        name: np.asarray(item.codes),
+        f"{name}.step": np.asarray(item.step).astype(_step_dtype(item.step_format)),
+        f"{name}.zero_point": np.asarray(item.zero_point, np.int32),
+    }
 
 
 def load_quantized(path: str | os.PathLike[str]) -> tuple[dict[str, Stored | NDArray[Any]], dict[str, str]]:
@@ -289,11 +314,6 @@ def _stored(path: str | os.PathLike[str], name: str, tensors: Mapping[str, NDArr
     if not fits:
         raise BitquantError(damage)
     return stored
-
-
-def _step(item: QuantizedLike) -> NDArray[Any]:
-    """Return the step in the dtype that holds it exactly where a step_format was asked for."""
-    return np.asarray(item.step).astype(_step_dtype(item.step_format))
 
 
 def _step_dtype(step_format: Format | None) -> np.dtype[Any]:

@@ -12,16 +12,10 @@ from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 from bitquant.files.npz import METADATA, read_npy, read_npz, write_npy, write_npz
-from bitquant.files.output import check_output, replaced
+from bitquant.files.output import check_output, kind, replaced
 from bitquant.files.safetensors import read_safetensors, write_safetensors
 
-__all__ = ["SUFFIXES", "read_tensors", "write_tensors"]
-
-SUFFIXES: Mapping[str, str] = {
-    ".safetensors": "named tensors and metadata, bfloat16 and the 8-bit floats included",
-    ".npz": "named tensors and metadata; plain NumPy reads it",
-    ".npy": "one tensor",
-}
+__all__ = ["read_tensors", "write_tensors"]
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -53,9 +47,9 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
     ...     read_tensors(os.path.join(folder, "w.npz"))
     ({'w': array([1., 2.], dtype=float32)}, {'by': 'me'})
     """
-    suffix = _suffix(path)
     if os.path.isdir(path):
         raise BitquantError(f"{path} is a folder: give a file in it")
+    suffix = kind(path)
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -108,14 +102,11 @@ def write_tensors(
     ...     read_tensors(os.path.join(folder, "w.npz"))[0]["w"].dtype
     dtype(bfloat16)
     """
-    suffix = _suffix(path)
+    suffix = kind(path)
     notes = dict(metadata or {})
     _check_names(path, tensors)
     _check_metadata(path, notes)
-    if suffix == ".npy" and (len(tensors) != 1 or notes):
-        what = "metadata" if notes else f"{len(tensors)} tensors"
-        raise BitquantError(f"{path} cannot hold {what}, .npy is for one tensor: write .npz or .safetensors")
-    check_output(path, overwrite)
+    check_output(path, overwrite, several=len(tensors) != 1 or bool(notes))
     with replaced(path, overwrite) as file:
         if suffix == ".npy":
             write_npy(file, *tensors.values())
@@ -123,14 +114,6 @@ def write_tensors(
             write_npz(file, tensors, notes)
         else:
             write_safetensors(file, tensors, notes)
-
-
-def _suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        *most, last = SUFFIXES
-        raise BitquantError(f"{path} is of no known kind: the name has to end in {', '.join(most)} or {last}")
-    return suffix
 
 
 def _check_names(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]]) -> None:

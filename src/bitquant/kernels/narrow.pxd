@@ -25,7 +25,7 @@ cdef struct Target:
     uint64_t refuse_overflow    # 1 where overflow is refused
     uint64_t flush_input        # source magnitudes below this one become zero
     uint64_t flush_output       # target magnitudes below this one become zero
-    uint64_t ordinary_first     # source magnitudes from here ...
+    uint64_t ordinary_first     # zero, and source magnitudes from here, at least 1, ...
     uint64_t ordinary_end       # ... to before here are ordinary; 0 where none are
 
 

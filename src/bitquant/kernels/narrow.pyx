@@ -12,14 +12,16 @@
 #                                                so does a carry out of the significand: no special case
 #         5  larger than `largest`: the overflow rule
 #
-# (C) The ordinary path: in a block whose values are all normal in the target and not beyond its largest number, step 4 is the
-#     source's own bit pattern, rebiased and rounded at a constant place. The loop writes that for every block and keeps
-#     the extreme magnitudes; where they are not ordinary the finite path writes the block again.
+# (C) The ordinary path: where values are zero, or normal in the target and not beyond its largest number, step 4 is the source's
+#     own bit pattern, rebiased and rounded at a constant place. The loop writes that for every run of 256 and keeps the
+#     extreme magnitudes; where they are not ordinary the finite path writes the run again. Zero costs two operations:
+#     it is raised to the rebias, so that it rounds to code 0, and lowered by one for the minimum, so that it wraps
+#     around and counts as large.
 # (D) Infinity, NaN and the flush rules do not depend on the rounding mode. One patch loop writes them over what the finite path
-#     left there, in the blocks that need it.
+#     left there, in the runs that need it.
 # (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and stays in
 #     32-bit lanes; wider targets use 64-bit lanes.
-# (F) Flags are a literal as well: the loops without them do not know of them. The mask of a block is written first and
+# (F) Flags are a literal as well: the loops without them do not know of them. The mask of a run is written first and
 #     counted last, so the patch loop can correct it.
 """
 
@@ -31,6 +33,9 @@ from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment, round_off,
 )
 from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, UNDERFLOW, Block, Stage, Tally
+
+cdef enum:
+    RUN = 256
 
 
 cdef inline lane flags_of(
@@ -142,48 +147,61 @@ cdef inline bint ordinary(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
     Tally *tally, carrier *most, size_t n
 ) noexcept nogil:
-    """Design C. Returns whether the block was ordinary; if not, the target is to be written again."""
+    """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
     cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef int32_t sign_shift = t.sign_shift
-    cdef carrier one = 1, cut = stored - t.stored, half = one << (cut - 1), dropped = (half << 1) - 1
-    cdef carrier rebias = (<carrier> t.rebias) << stored, largest = 0, smallest = 0 - one, negative, bits, magnitude
+    cdef carrier one = 1, sign_bit = one << t.sign_shift, sign_from = top - t.sign_shift, cut = stored - t.stored, half = one << (cut - 1), dropped = (half << 1) - 1
+    cdef carrier rebias = (<carrier> t.rebias) << stored, largest = 0, smallest = 0 - one, negative, bits
     cdef uint32_t inexact = 0, lost
     cdef size_t i
     for i in range(n):
         negative = source[i] >> top
         bits = source[i] & ((one << top) - 1)
         largest = largest if largest > bits else bits
-        smallest = smallest if smallest < bits else bits
-        magnitude = bits - rebias
+        smallest = smallest if smallest < bits - 1 else bits - 1
+        bits = bits if bits > rebias else rebias
         target[i] = <code> (
-            ((magnitude + increment(mode, (magnitude >> cut) & 1, negative, half)) >> cut) | (negative << sign_shift)
+            ((bits - rebias + increment(mode, (bits >> cut) & 1, negative, half)) >> cut)
+            | ((source[i] >> sign_from) & sign_bit)
         )
         if counted:
-            lost = (magnitude & dropped) != 0
+            lost = (bits & dropped) != 0
             mask[i] = <uint8_t> (lost * INEXACT)
             inexact += lost
     most[0] = largest
-    if smallest < <carrier> t.ordinary_first or largest >= <carrier> t.ordinary_end:
+    if smallest < <carrier> t.ordinary_first - 1 or largest >= <carrier> t.ordinary_end:
         return False
     if counted:
         tally.inexact += inexact
     return True
 
 
-cdef inline void in_mode(
+cdef inline void narrow_run(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
     Tally *tally, size_t n, lane zero
 ) noexcept nogil:
     cdef carrier infinity, most
     infinity = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
     most = infinity
-    if t.ordinary_end and ordinary(mode, counted, source, target, mask, t, tally, &most, n):
-        return
+    if code is not uint64_t:
+        if t.ordinary_end and ordinary(mode, counted, source, target, mask, t, tally, &most, n):
+            return
     finite(mode, counted, source, target, mask, t, n, zero)
     if most >= infinity or t.flush_input or t.flush_output:
         patch(counted, source, target, mask, t, tally, n)
     if counted:
         count(mask, t, tally, n)
+
+
+cdef inline void in_mode(
+    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
+    Tally *tally, size_t n, lane zero
+) noexcept nogil:
+    cdef size_t at = 0
+    while at < n:
+        narrow_run(
+            mode, counted, source + at, target + at, mask + at, t, tally, n - at if n - at < RUN else <size_t> RUN, zero
+        )
+        at += RUN
 
 
 cdef inline void narrow(
@@ -207,12 +225,6 @@ cdef inline void narrow(
 
 # The loops that exist: one for each width of source and target, with and without flags.
 
-cdef loop plain_32_to_8(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(False, <const uint32_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
 cdef loop plain_32_to_16(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
@@ -223,12 +235,6 @@ cdef loop plain_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     narrow(False, <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
-cdef loop plain_64_to_8(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(False, <const uint64_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
 
 
 cdef loop plain_64_to_16(
@@ -249,12 +255,6 @@ cdef loop plain_64_to_64(
     narrow(False, <const uint64_t *> source, <uint64_t *> target, mask, <const Target *> row, tally, n, <uint64_t> 0)
 
 
-cdef loop counted_32_to_8(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint32_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
 cdef loop counted_32_to_16(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
@@ -265,12 +265,6 @@ cdef loop counted_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     narrow(True, <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
-cdef loop counted_64_to_8(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint64_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
 
 
 cdef loop counted_64_to_16(
@@ -294,15 +288,15 @@ cdef loop counted_64_to_64(
 cdef Block pick(bint counted, int source_size, int target_size):
     if counted:
         if source_size == 4:
-            return <Block> counted_32_to_8 if target_size == 1 else <Block> counted_32_to_16 if target_size == 2 else <Block> counted_32_to_32
+            return <Block> counted_32_to_16 if target_size == 2 else <Block> counted_32_to_32
         if target_size == 8:
             return <Block> counted_64_to_64
-        return <Block> counted_64_to_8 if target_size == 1 else <Block> counted_64_to_16 if target_size == 2 else <Block> counted_64_to_32
+        return <Block> counted_64_to_16 if target_size == 2 else <Block> counted_64_to_32
     if source_size == 4:
-        return <Block> plain_32_to_8 if target_size == 1 else <Block> plain_32_to_16 if target_size == 2 else <Block> plain_32_to_32
+        return <Block> plain_32_to_16 if target_size == 2 else <Block> plain_32_to_32
     if target_size == 8:
         return <Block> plain_64_to_64
-    return <Block> plain_64_to_8 if target_size == 1 else <Block> plain_64_to_16 if target_size == 2 else <Block> plain_64_to_32
+    return <Block> plain_64_to_16 if target_size == 2 else <Block> plain_64_to_32
 
 
 cdef class Narrow(Stage):

@@ -9,7 +9,9 @@
 # (B) A number that is subnormal here and normal in the carrier needs its leading one found. The conversion of a small
 #     integer to floating point does exactly that, in one instruction, exact whatever the rounding mode and the flush-to-zero
 #     bits say; then 2^unit is added to its exponent field.
-# (C) A NaN keeps its payload aligned at the top, and its quiet bit; so a later stage still knows that it was signalling.
+# (C) A run of 256 numbers that are zero, or normal here, is only moved. The loop does that to every run and keeps the extreme
+#     magnitudes; where they say otherwise the general loop writes the run again. (As in narrow.pyx.)
+# (D) A NaN keeps its payload aligned at the top, and its quiet bit; so a later stage still knows that it was signalling.
 """
 
 from libc.stdint cimport int8_t, int16_t
@@ -18,6 +20,9 @@ from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, carrier, code, int32_t, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.stage cimport Block, Stage, Tally
+
+cdef enum:
+    RUN = 256
 
 
 cdef inline carrier integer_bits(int32_t n, carrier zero) noexcept nogil:
@@ -28,7 +33,26 @@ cdef inline carrier integer_bits(int32_t n, carrier zero) noexcept nogil:
         return bits_of_double(<double> n)
 
 
-cdef inline void widen(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
+cdef inline bint ordinary(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
+    """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
+    cdef Source row = s[0]
+    cdef uint32_t bits, magnitude, magnitudes = (<uint32_t> 1 << row.sign_shift) - 1, largest = 0, smallest = 0xFFFFFFFF
+    cdef carrier sign_bit = (<carrier> 1) << (8 * sizeof(carrier) - 1), value
+    cdef uint32_t sign_up = 8 * sizeof(carrier) - 1 - row.sign_shift
+    cdef size_t i
+    for i in range(n):
+        bits = source[i]
+        magnitude = bits & magnitudes
+        largest = largest if largest > magnitude else magnitude
+        smallest = smallest if smallest < magnitude - 1 else magnitude - 1
+        value = ((<carrier> magnitude) << row.shift) + <carrier> row.rebias
+        value = select[carrier](magnitude != 0, value, 0)
+        target[i] = value | (((<carrier> bits) << sign_up) & sign_bit)
+    return largest <= row.largest and smallest + 1 >= row.subnormal
+
+
+cdef inline void general(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
+    """Designs A, B and D, for any code."""
     cdef Source row = s[0]
     cdef uint32_t bits, magnitude, magnitudes = (<uint32_t> 1 << row.sign_shift) - 1
     cdef carrier negative, value, small, special, infinity, fraction, quiet
@@ -54,6 +78,15 @@ cdef inline void widen(const code *source, carrier *target, const Source *s, siz
         target[i] = value | (negative << sign)
 
 
+cdef inline void widen(const code *source, carrier *target, const Source *row, size_t n) noexcept nogil:
+    cdef size_t at = 0, length
+    while at < n:
+        length = n - at if n - at < RUN else RUN
+        if not ordinary(source + at, target + at, row, length):
+            general(source + at, target + at, row, length)
+        at += length
+
+
 cdef inline void from_integer(const int8_t *signed_source, const uint8_t *source, carrier *target, size_t n) noexcept nogil:
     cdef size_t i
     if signed_source != NULL:
@@ -65,18 +98,6 @@ cdef inline void from_integer(const int8_t *signed_source, const uint8_t *source
 
 
 # The loops that exist: one for each width of code and carrier.
-
-cdef loop widen_8_to_32(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    widen(<const uint8_t *> source, <uint32_t *> target, <const Source *> row, n)
-
-
-cdef loop widen_8_to_64(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    widen(<const uint8_t *> source, <uint64_t *> target, <const Source *> row, n)
-
 
 cdef loop widen_16_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
@@ -127,7 +148,7 @@ cdef loop uint8_to_64(
 
 
 cdef class Widen(Stage):
-    """Codes of 1, 2 or 4 bytes to FP32 or FP64 bits (target_size 4 or 8), by the numbers of a Source row."""
+    """Codes of 2 or 4 bytes to FP32 or FP64 bits (target_size 4 or 8), by the numbers of a Source row."""
 
     def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.numbers
@@ -137,13 +158,11 @@ cdef class Widen(Stage):
         self.source_size, self.target_size = source_size, target_size
         if target_size == 4:
             self.block = (
-                <Block> widen_8_to_32 if source_size == 1
-                else <Block> widen_16_to_32 if source_size == 2 else <Block> widen_32_to_32
+                <Block> widen_16_to_32 if source_size == 2 else <Block> widen_32_to_32
             )
         else:
             self.block = (
-                <Block> widen_8_to_64 if source_size == 1
-                else <Block> widen_16_to_64 if source_size == 2 else <Block> widen_32_to_64
+                <Block> widen_16_to_64 if source_size == 2 else <Block> widen_32_to_64
             )
 
 

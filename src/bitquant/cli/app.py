@@ -1,0 +1,190 @@
+"""The commands and their options. Each hands over to the module of its name, imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bitquant._version import __version__
+from bitquant.errors import BitquantError
+from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS
+
+
+class _Group(TyperGroup):
+    """Commands whose errors are one line, and whose status then is 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BitquantError as error:
+            sentence = " ".join(str(error).split())
+            typer.echo(f"bitquant: {sentence}", err=True)
+            raise typer.Exit(2) from None
+
+
+# Plain help: no boxes, 80 columns, the same in a pipe.
+app = typer.Typer(
+    cls=_Group,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="The exact reference for low-precision numbers: every conversion correct to the last bit. "
+    "New here? Start with: bitquant tour",
+)
+
+Input = Annotated[Path, typer.Argument(metavar="IN", help="A .safetensors, .npz or .npy file.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write, of those kinds too.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Threads; default: one for each processor. The result is the same."),
+]
+RoundingRule = Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bitquant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("tour", short_help="See a small real model in fewer bits: start here.")
+def _tour(
+    plain: Annotated[bool, typer.Option("--plain", help="No colour, ASCII only.")] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the tour's model to a file to try things on, and stop."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+) -> None:
+    """See what low-precision numbers do to a small real model: start here."""
+    from bitquant.cli import tour
+
+    if save is not None:
+        tour.save(save, force)
+    else:
+        tour.run(plain)
+
+
+@app.command("formats", short_help="List the formats, their range and precision.")
+def _formats(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; default: all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the formats: their fields, their range and their precision."""
+    from bitquant.cli import table
+
+    table.run(names or [], as_json)
+
+
+@app.command("convert", short_help="Convert the tensors of a file to another format.")
+def _convert(
+    source: Input,
+    output: Output,
+    to: Annotated[
+        str, typer.Option(metavar="FORMAT", help="The format to convert to: see bitquant formats.")
+    ],
+    rounding: RoundingRule = "nearest_even",
+    overflow: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers."),
+    ] = None,
+    nan: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise for integers."),
+    ] = None,
+    subnormals: Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}.")] = "gradual",
+    force: Force = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert every float tensor of a file to another format, each number rounded once; others are kept."""
+    from bitquant.cli import convert
+
+    rules: dict[str, Any] = {"rounding": rounding, "overflow": overflow, "nan": nan, "subnormals": subnormals}
+    convert.run(source, output, to, force, as_json, threads=threads, **rules)
+
+
+@app.command("quantize", short_help="Quantize the tensors of a file to integers.")
+def _quantize(
+    source: Input,
+    output: Output,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEME", help="symmetric (default), asymmetric, or clipped, which needs --range."
+        ),
+    ] = None,
+    limits: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="Clip to this range, instead of each tensor's own."),
+    ] = None,
+    axis: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="One step for each index of axis N; tensors without it, and vectors, get one."
+        ),
+    ] = None,
+    bits: Annotated[int, typer.Option(metavar="2..8", help="Bits of a code; each is stored in a byte.")] = 8,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="Codes from 0 up (uint8).")] = False,
+    narrow: Annotated[
+        bool | None,
+        typer.Option(
+            "--narrow/--full", help="Leave the lowest code out, or not. Default: narrow if signed symmetric."
+        ),
+    ] = None,
+    rounding: RoundingRule = "nearest_even",
+    step_format: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="Round the step to this format first; codes are exact for it."),
+    ] = None,
+    include_zero: Annotated[
+        bool,
+        typer.Option("--include-zero", help="Widen an asymmetric range to zero, as ONNX and PyTorch do."),
+    ] = False,
+    nonfinite: Annotated[
+        str, typer.Option(metavar="RULE", help="NaN and infinity: raise (an error) or saturate.")
+    ] = "raise",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only tensors whose name matches. Repeatable.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Not those whose name matches. Repeatable.")
+    ] = None,
+    force: Force = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize every float tensor of a file to integer codes, and print what it cost."""
+    from bitquant.cli import quantize
+
+    options: dict[str, Any] = {
+        "bits": bits,
+        "signed": not unsigned,
+        "narrow": narrow,
+        "rounding": rounding,
+        "step_format": step_format,
+        "include_zero": include_zero,
+        "nonfinite": nonfinite,
+        "threads": threads,
+    }
+    quantize.run(source, output, scheme, limits, axis, only or [], skip or [], force, as_json, **options)
