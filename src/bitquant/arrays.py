@@ -45,10 +45,14 @@ def with_format(array: Array, name: str = "x") -> tuple[Array, Format]:
     """The array and its format; integers of other widths are lifted to FP64 where that is exact."""
     dtype = array.dtype
     if dtype.kind in "iu" and dtype.itemsize > 1:
-        if dtype.itemsize == 8 and array.size and (
-            int(array.max()) > _EXACT_IN_FP64 or int(array.min()) < -_EXACT_IN_FP64
+        if (
+            dtype.itemsize == 8
+            and array.size
+            and (int(array.max()) > _EXACT_IN_FP64 or int(array.min()) < -_EXACT_IN_FP64)
         ):
-            raise BitquantError(f"{name} holds integers beyond 2^53, which no format here holds exactly: round them first")
+            raise BitquantError(
+                f"{name} holds integers beyond 2^53, which no format here holds exactly: round them first"
+            )
         return array.astype(np.float64), format("float64")
     try:
         return array, format(dtype)
@@ -81,7 +85,7 @@ def _from_torch(x: Any) -> Array:
     x = x.detach()
     if x.dtype == torch.bfloat16:
         bits: Array = x.view(torch.int16).numpy()
-        return bits.view(BF16.dtype)
+        return bits.view(BF16.array_dtype)
     try:
         array: Array = x.numpy()
     except TypeError as error:
@@ -93,6 +97,6 @@ def _to_torch(result: Array) -> Any:
     torch = sys.modules["torch"]
     if not result.dtype.isnative:
         result = result.astype(result.dtype.newbyteorder("="))
-    if result.dtype == BF16.dtype:
+    if result.dtype == BF16.array_dtype:
         return torch.from_numpy(result.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,8 +42,8 @@ def convert(
     Parameters
     ----------
     x : array_like of any shape, stride and byte order
-        NumPy, ml_dtypes, torch or other CPU arrays, scalars, Python numbers (a float is FP64) and nested lists; or codes
-        of `source`.
+        NumPy, ml_dtypes, torch or other CPU arrays, scalars, Python numbers (a float is FP64) and nested lists; or
+        codes of `source`.
     to : Format, str or dtype
         The target format.
     source : Format, str or dtype, optional
@@ -61,7 +61,8 @@ def convert(
     flags : Flags, optional
         Collects the IEEE 754 flags. Without it nothing is counted and nothing is paid.
     out : ndarray, optional
-        Where to write: of the result's shape and dtype (or its codes' dtype). Its content is unspecified after an error.
+        Where to write: of the result's shape and dtype (or its codes' dtype). Its content is unspecified after an
+        error.
     threads : int or None
         How many threads may share the work; None for one on each processor. The result is the same.
 
@@ -73,7 +74,8 @@ def convert(
     Raises
     ------
     BitquantError
-        A refused NaN or overflow, with count and first index; an unknown format, rule or dtype; an `out` that does not fit.
+        A refused NaN or overflow, with count and first index; an unknown format, rule or dtype; an `out` that does
+        not fit.
 
     Notes
     -----
@@ -90,9 +92,8 @@ def convert(
     target = to if type(to) is Format else format(to)
     array, give_back = take(x)
     array, origin = source_of(array, source)
-    dtype = target.code_dtype if target.dtype is None else target.dtype
     pipeline = plans.conversion(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
-    result = _run(pipeline, array, dtype, origin, target, flags, out, threads)
+    result = _run(pipeline, array, target.array_dtype, origin, target, flags, out, threads)
     return result if out is not None else give_back(result)
 
 
@@ -121,7 +122,7 @@ def encode(x: Any, fmt: Any, source: Any = None, *, out: Array | None = None, **
     if out is not None:
         if not isinstance(out, np.ndarray) or out.dtype != target.code_dtype:
             raise BitquantError(f"out must be an array of {target.code_dtype}, the codes of {target.name}")
-        convert(array, target, source, out=out if target.dtype is None else out.view(target.dtype), **rules)
+        convert(array, target, source, out=out.view(target.array_dtype), **rules)
         return out
     result = np.asarray(convert(array, target, source, **rules))
     return give_back(result.view(target.code_dtype))
@@ -199,7 +200,8 @@ def round_to(
     Raises
     ------
     BitquantError
-        As for `convert`; and when a rounded value is not in the dtype of `x` (65504 in float16 rounds to 65536 in bfloat16).
+        As for `convert`; and when a rounded value is not in the dtype of `x` (65504 in float16 rounds to 65536 in
+        bfloat16).
 
     Examples
     --------
@@ -269,13 +271,10 @@ def _run(
     threads: int | None,
 ) -> Array:
     """Run a pipeline over an array of any layout into a new array or `out`, and see to flags and refusals."""
-    if out is None:
-        result = np.empty_like(array, dtype, order="K", subok=False)
-    else:
-        result = _checked_out(out, array, dtype)
+    result = _empty_like(array, dtype) if out is None else _checked_out(out, array, dtype)
     mask = None
     if flags is not None and flags.record:
-        mask = flags.mask = np.empty_like(array, np.uint8, order="C", subok=False)
+        mask = flags.mask = np.empty(array.shape, np.uint8)
     plain = array.flags.c_contiguous and result.flags.c_contiguous and array.dtype.isnative and result.dtype.isnative
     if plain and threads == 1:
         counts = pipeline.run(array, result, mask)
@@ -293,6 +292,11 @@ def _run(
         if counts[6] >= 0:
             raise _refusal(array, counts, source, target)
     return result
+
+
+def _empty_like(array: Array, dtype: np.dtype[Any]) -> Array:
+    """A new array of the same shape and memory layout."""
+    return np.empty_like(array, dtype, order="K", subok=False)
 
 
 def _checked_out(out: Array, array: Array, dtype: np.dtype[Any]) -> Array:
@@ -327,7 +331,7 @@ def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | 
     """Gather, convert and scatter one buffer at a time, so that no layout costs a copy of the array."""
     read, write = _words(array), _words(result)
     operands = [read, write] if mask is None else [read, write, mask]
-    roles = [["readonly"], *([["writeonly"]] * (len(operands) - 1))]
+    roles: list[list[Literal["readonly", "writeonly"]]] = [["readonly"], *([["writeonly"]] * (len(operands) - 1))]
     parts, done = [], 0
     with np.nditer(
         operands,

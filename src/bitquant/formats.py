@@ -90,6 +90,11 @@ class Format:
         return np.dtype(f"u{next(size for size in (1, 2, 4, 8) if 8 * size >= self.bits)}")
 
     @property
+    def array_dtype(self) -> np.dtype[Any]:
+        """The dtype of arrays of this format: its own, or that of its codes where it has none."""
+        return self.code_dtype if self.dtype is None else self.dtype
+
+    @property
     def min_exponent(self) -> int:
         """The exponent e of the smallest normal number 2^e."""
         return 0 if self.is_integer else 1 - self.bias
@@ -97,7 +102,7 @@ class Format:
     @property
     def max_exponent(self) -> int:
         """The exponent of the largest finite number: it lies in [2^e, 2^(e+1))."""
-        return self.significand_bits - 1 if self.is_integer else 2**self.exponent_bits - 2 - self.bias
+        return self.significand_bits - 1 if self.is_integer else (1 << self.exponent_bits) - 2 - self.bias
 
     @property
     def magnitude_bits(self) -> int:
@@ -108,13 +113,13 @@ class Format:
     def largest_code(self) -> int:
         """The code of `max`."""
         if self.is_integer:
-            return 2**self.significand_bits - 1
+            return (1 << self.significand_bits) - 1
         return self.infinity_code - 1
 
     @property
     def infinity_code(self) -> int:
         """The code of +infinity (floating formats)."""
-        return (2**self.exponent_bits - 1) << self.significand_bits
+        return ((1 << self.exponent_bits) - 1) << self.significand_bits
 
     @property
     def nan_code(self) -> int:
@@ -165,7 +170,7 @@ class Format:
     def finite_count(self) -> int:
         """How many different finite values the format has (+0 and −0 are one value)."""
         if self.is_integer:
-            return 2**self.bits
+            return 1 << self.bits
         return 2 * self.infinity_code - 1
 
     def spacing(self, x: float) -> float:
@@ -261,7 +266,9 @@ def format(x: Any) -> Format:
         found = _BY_DTYPE.get(x) if isinstance(x, np.dtype) else _of_type(x)
     if found is None:
         known = ", ".join(row.name for row in _ROWS)
-        raise BitquantError(f"no format is called {str(x)!r}; there are {known}, and their aliases such as fp16 and bf16")
+        raise BitquantError(
+            f"no format is called {str(x)!r}; there are {known}, and their aliases such as fp16 and bf16"
+        )
     return found
 
 

@@ -44,14 +44,15 @@ def fields(x: Any, fmt: Any = None) -> Fields:
     Returns
     -------
     Fields
-        Three arrays in the shape of `x`. An integer format has no exponent field: it is 0, and the significand holds the
-        bits of the two's complement below the sign.
+        Three arrays in the shape of `x`. An integer format has no exponent field: it is 0, and the significand holds
+        the bits of the two's complement below the sign.
 
     Examples
     --------
     >>> import bitquant as bq, numpy as np
     >>> bq.fields(np.float16([-1.5, 6e-8]))
-    Fields(sign=array([1, 0], dtype=uint8), exponent=array([15,  0], dtype=uint16), significand=array([512,   1], dtype=uint16))
+    Fields(sign=array([1, 0], dtype=uint8), exponent=array([15,  0], dtype=uint16), significand=array([512,   1],
+    dtype=uint16))
     """
     array, give_back = take(x)
     array, origin = source_of(array, fmt)
@@ -60,7 +61,9 @@ def fields(x: Any, fmt: Any = None) -> Fields:
     exponent = codes >> origin.significand_bits & (2**origin.exponent_bits - 1)
     significand = codes & (2**origin.significand_bits - 1)
     return Fields(
-        give_back(np.asarray(sign, np.uint8)), give_back(np.asarray(exponent, np.uint16)), give_back(np.asarray(significand))
+        give_back(np.asarray(sign, np.uint8)),
+        give_back(np.asarray(exponent, np.uint16)),
+        give_back(np.asarray(significand)),
     )
 
 
@@ -203,8 +206,7 @@ def neighbours(x: Any, fmt: Any = None) -> Neighbours:
     array, give_back = take(x)
     array, origin = source_of(array, None)
     target = origin if fmt is None else format(fmt)
-    dtype = target.code_dtype if target.dtype is None else target.dtype
-    below, above = (_next(array, origin, target, step).view(dtype) for step in (-1, 1))
+    below, above = (_next(array, origin, target, step).view(target.array_dtype) for step in (-1, 1))
     return Neighbours(give_back(below), give_back(above))
 
 
@@ -231,27 +233,31 @@ def _codes(array: Array, fmt: Format, name: str) -> NDArray[Any]:
     flags = Flags()
     codes = np.asarray(encode(array, fmt, origin, flags=flags))
     if flags.inexact or flags.overflow:
-        raise BitquantError(f"{name} has numbers that {fmt.name} does not have: round them first, with round_to or convert")
+        raise BitquantError(
+            f"{name} has numbers that {fmt.name} does not have: round them first, with round_to or convert"
+        )
     return codes
 
 
-def _is_nan(codes: NDArray[Any], fmt: Format) -> NDArray[Any]:
+def _is_nan(codes: NDArray[Any], fmt: Format) -> NDArray[np.bool_]:
     if fmt.is_integer:
-        return np.zeros(codes.shape, bool)
-    return (codes & (2**fmt.magnitude_bits - 1)) > fmt.infinity_code
+        return np.zeros(codes.shape, np.bool_)
+    return np.asarray((codes & (2**fmt.magnitude_bits - 1)) > fmt.infinity_code)
 
 
 def _places(codes: NDArray[Any], fmt: Format, name: str) -> NDArray[np.int64]:
     nan = _is_nan(codes, fmt)
     if nan.any():
-        raise BitquantError(f"{name} has NaN at index {int(np.flatnonzero(nan)[0])}: NaN has no place among the numbers")
+        raise BitquantError(
+            f"{name} has NaN at index {int(np.flatnonzero(nan)[0])}: NaN has no place among the numbers"
+        )
     return _order(codes, fmt)
 
 
 def _order(codes: NDArray[Any], fmt: Format) -> NDArray[np.int64]:
     """The place of each code in the numbers' order: 0 for zero."""
     if fmt.is_integer:
-        return codes.view(fmt.dtype).astype(np.int64)
+        return np.asarray(codes.view(fmt.array_dtype), np.int64)
     magnitude = (codes & (2**fmt.magnitude_bits - 1)).astype(np.int64)
     return np.where(codes >> fmt.magnitude_bits, -magnitude, magnitude)
 
@@ -259,6 +265,6 @@ def _order(codes: NDArray[Any], fmt: Format) -> NDArray[np.int64]:
 def _at(places: NDArray[np.int64], fmt: Format, step: int) -> NDArray[Any]:
     """The codes at places; zero has the sign of the side it is reached from."""
     if fmt.is_integer:
-        return places.astype(fmt.dtype).view(fmt.code_dtype)
+        return places.astype(fmt.array_dtype).view(fmt.code_dtype)
     negative = (places < 0) | ((places == 0) & (step > 0))
-    return np.abs(places).astype(np.uint64) | negative.astype(np.uint64) << np.uint64(fmt.magnitude_bits)
+    return np.asarray(np.abs(places).astype(np.uint64) | negative.astype(np.uint64) << np.uint64(fmt.magnitude_bits))

@@ -128,7 +128,9 @@ ROUNDINGS_BY_INDEX = tuple(ROUNDINGS)
 
 def _bits(value: float, carrier: Format) -> int:
     """The bits of a positive number of the carrier."""
-    code: int = struct.unpack("<Q" if carrier is FP64 else "<I", struct.pack("<d" if carrier is FP64 else "<f", value))[0]
+    code: int = struct.unpack("<Q" if carrier is FP64 else "<I", struct.pack("<d" if carrier is FP64 else "<f", value))[
+        0
+    ]
     return code
 
 
@@ -168,8 +170,8 @@ def _narrow(
     point = 23 if carrier is FP32 else 61 if size == 8 else 29  # significand bits of the kernel's lane
     flush_output = 1 << target.significand_bits if subnormals in ("flush_output", "flush") else 0
     counted = counted or nan == "raise" or overflow == "raise"
-    # Design C of narrow.pyx: which magnitudes of the carrier are ordinary. With the same bias subnormals are, too, as long
-    # as nobody asks for their flags.
+    # Design C of narrow.pyx: which magnitudes of the carrier are ordinary. With the same bias subnormals are, too,
+    # as long as nobody asks for their flags.
     same = target.bias == carrier.bias and not (counted or flush_input or flush_output)
     first = 1 if same else max(_bits(target.smallest_normal, carrier), flush_input)
     return Narrow(

@@ -98,8 +98,8 @@ class Flags:
     invalid, overflow, underflow, inexact : int
         Number of elements that raised the flag (clause 7 of IEEE 754-2019).
     mask : ndarray of uint8, or None
-        With ``record=True``, the flags of each element of the last call, in its shape: the sum of 1 (invalid), 2 (overflow),
-        4 (underflow) and 8 (inexact).
+        With ``record=True``, the flags of each element of the last call, in its shape: the sum of 1 (invalid), 2
+        (overflow), 4 (underflow) and 8 (inexact).
 
     Examples
     --------

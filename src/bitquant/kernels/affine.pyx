@@ -3,14 +3,14 @@
 # Design:
 # (A) scale is an exact rational, numerator / denominator · 2^exponent, and the sum is rounded once. What decides is a
 #     128-bit integer division (rational.pxd).
-# (B) A FP32 (or FP64) product proposes the code. Its error is known; where the product lies farther than that from every
-#     boundary between two codes, the proposal is right. The others, about one in ten thousand, go to the integers: a
-#     run of 256 numbers says by one comparison of its worst distance whether it holds such a number.
-# (C) The proposal uses the floating point unit, but the result never depends on its state: the error bound covers every rounding
-#     mode, flush-to-zero changes a product by less than the bound (scales for which it does not are `slow`), and
-#     a distance is compared as an integer, so NaN counts as far.
-# (D) Boundaries lie at half-integers of u: u = x · scale to the nearest, less or plus one half where the mode rounds down or
-#     up. `toward_zero` and `to_odd` round down and then correct by sign and parity.
+# (B) A FP32 (or FP64) product proposes the code. Its error is known; where the product lies farther than that from
+#     every boundary between two codes, the proposal is right. The others, about one in ten thousand, go to the
+#     integers: a run of 256 numbers says by one comparison of its worst distance whether it holds such a number.
+# (C) The proposal uses the floating point unit, but the result never depends on its state: the error bound covers
+#     every rounding mode, flush-to-zero changes a product by less than the bound (scales for which it does not are
+#     `slow`), and a distance is compared as an integer, so NaN counts as far.
+# (D) Boundaries lie at half-integers of u: u = x · scale to the nearest, less or plus one half where the mode rounds
+#     down or up. `toward_zero` and `to_odd` round down and then correct by sign and parity.
 # (E) Parameters are arrays with one entry per channel. `columns` is a literal: either one channel serves a whole run,
 #     or the numbers of a run are those of successive channels.
 # (F) Back: the at most 256 values of a channel are divided out exactly once, and looked up after that.
@@ -168,7 +168,9 @@ cdef inline void settle(
             target[i] = <uint8_t> exact(mode, source[i], line, c)
 
 
-cdef inline uint64_t not_finite(const carrier *source, size_t n, carrier infinity, int64_t at, int64_t *first) noexcept nogil:
+cdef inline uint64_t not_finite(
+    const carrier *source, size_t n, carrier infinity, int64_t at, int64_t *first
+) noexcept nogil:
     cdef carrier magnitudes = ~(<carrier> 0) >> 1
     cdef uint64_t count = 0
     cdef size_t i
@@ -267,8 +269,8 @@ cdef loop columns_64(
 cdef class Affine:
     """Quantizes arrays of FP32 or FP64 numbers, or of codes that `widen` turns into those.
 
-    `numbers` are one-dimensional arrays with an entry per channel: numerator, denominator (uint64, below 2^63), exponent,
-    zero_point (int32), slow (uint8), and scale, least, most, certain in the carrier's precision.
+    `numbers` are one-dimensional arrays with an entry per channel: numerator, denominator (uint64, below 2^63),
+    exponent, zero_point (int32), slow (uint8), and scale, least, most, certain in the carrier's precision.
     """
 
     cdef Line line

@@ -1,7 +1,7 @@
 """Unpacking: the significand of a FP32 or FP64 number, ready to be rounded.
 
-A significand comes with one bit left of the point, the hidden bit, which a subnormal lacks, and with at least two free bits
-above that for carries.
+A significand comes with one bit left of the point, the hidden bit, which a subnormal lacks, and with at least two
+free bits above that for carries.
 
     FP32    s eeeeeeee fffffffffffffffffffffff
     1.23      0000000 1 fffffffffffffffffffffff      in a 32-bit lane

@@ -2,9 +2,10 @@
 
 # Design:
 # (A) value = significand · 2^(exponent − bias − stored). While that power is negative the significand is rounded at the
-#     binary point; once it is not, the number is an integer already and only moves left. All of it happens in a lane as wide
-#     as the source, so wrapping keeps the true low bits of any number.
-# (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special case.
+#     binary point; once it is not, the number is an integer already and only moves left. All of it happens in a lane
+#     as wide as the source, so wrapping keeps the true low bits of any number.
+# (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special
+#     case.
 """
 
 from bitquant.kernels.machine cimport carrier, int32_t, loop, select, uint8_t, uint32_t, uint64_t

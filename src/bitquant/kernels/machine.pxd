@@ -30,5 +30,5 @@ ctypedef fused lane:
 
 
 cdef inline lane select(lane condition, lane yes, lane no) noexcept nogil:
-    """`yes if condition else no`, for a condition of 0 or 1, without a branch: nested branches keep GCC from vectorising."""
+    """`yes if condition else no` for a condition of 0 or 1, without a branch, which would keep GCC from vectorising."""
     return no ^ ((yes ^ no) & (0 - condition))

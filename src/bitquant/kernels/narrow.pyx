@@ -12,15 +12,15 @@
 #                                                so does a carry out of the significand: no special case
 #         5  larger than `largest`: the overflow rule
 #
-# (C) The ordinary path: where values are zero, or normal in the target and not beyond its largest number, step 4 is the source's
-#     own bit pattern, rebiased and rounded at a constant place. The loop writes that for every run of 256 and keeps the
-#     extreme magnitudes; where they are not ordinary the finite path writes the run again. Zero costs two operations:
-#     it is raised to the rebias, so that it rounds to code 0, and lowered by one for the minimum, so that it wraps
-#     around and counts as large.
-# (D) Infinity, NaN and the flush rules do not depend on the rounding mode. One patch loop writes them over what the finite path
-#     left there, in the runs that need it.
-# (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and stays in
-#     32-bit lanes; wider targets use 64-bit lanes.
+# (C) The ordinary path: where values are zero, or normal in the target and not beyond its largest number, step 4 is
+#     the source's own bit pattern, rebiased and rounded at a constant place. The loop writes that for every run of
+#     256 and keeps the extreme magnitudes; where they are not ordinary the finite path writes the run again. Zero
+#     costs two operations: it is raised to the rebias, so that it rounds to code 0, and lowered by one for the
+#     minimum, so that it wraps around and counts as large.
+# (D) Infinity, NaN and the flush rules do not depend on the rounding mode. One patch loop writes them over what the
+#     finite path left there, in the runs that need it.
+# (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and
+#     stays in 32-bit lanes; wider targets use 64-bit lanes.
 # (F) Flags are a literal as well: the loops without them do not know of them. The mask of a run is written first and
 #     counted last, so the patch loop can correct it.
 """
@@ -149,7 +149,8 @@ cdef inline bint ordinary(
 ) noexcept nogil:
     """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
     cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef carrier one = 1, sign_bit = one << t.sign_shift, sign_from = top - t.sign_shift, cut = stored - t.stored, half = one << (cut - 1), dropped = (half << 1) - 1
+    cdef carrier one = 1, sign_bit = one << t.sign_shift, sign_from = top - t.sign_shift
+    cdef carrier cut = stored - t.stored, half = one << (cut - 1), dropped = (half << 1) - 1
     cdef carrier rebias = (<carrier> t.rebias) << stored, largest = 0, smallest = 0 - one, negative, bits
     cdef uint32_t inexact = 0, lost
     cdef size_t i

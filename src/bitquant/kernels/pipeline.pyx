@@ -1,9 +1,9 @@
 """The one loop over memory: takes an array block by block through a list of stages.
 
 # Design:
-# (A) A conversion is a list of stages (widen, narrow, to integer ...). Each works on a block that lies in the first-level
-#     cache, so a conversion with two stages costs one pass over memory, and N sources and M targets need N + M loops.
-#     At most one stage rounds; the others are exact.
+# (A) A conversion is a list of stages (widen, narrow, to integer ...). Each works on a block that lies in the
+#     first-level cache, so a conversion with two stages costs one pass over memory, and N sources and M targets need
+#     N + M loops. At most one stage rounds; the others are exact.
 # (B) The last stage writes into the target, or, for an array larger than the caches, into a scratch block that is then
 #     streamed past them.
 # (C) A refusal (NaN, overflow) is only counted in the loops. The first one is found by taking the block that first
@@ -129,7 +129,9 @@ cdef class Pipeline:
         self.count = <int> len(stages)
         self.counted = counted
 
-    def run(self, cnp.ndarray source, cnp.ndarray target, cnp.ndarray mask=None, Py_ssize_t start=0, Py_ssize_t stop=-1):
+    def run(
+        self, cnp.ndarray source, cnp.ndarray target, cnp.ndarray mask=None, Py_ssize_t start=0, Py_ssize_t stop=-1
+    ):
         """Convert the numbers start to stop of one contiguous array into another.
 
         Returns None from a pipeline that counts nothing, else (invalid, overflow, underflow, inexact, NaN refused,
@@ -153,7 +155,10 @@ cdef class Pipeline:
         ):
             raise ValueError("source and target must be contiguous, of one size, and of the pipeline's word sizes")
         if mask is not None:
-            if cnp.PyArray_SIZE(mask) != size or cnp.PyArray_ITEMSIZE(mask) != 1 or not cnp.PyArray_IS_C_CONTIGUOUS(mask):
+            if (
+                cnp.PyArray_SIZE(mask) != size or cnp.PyArray_ITEMSIZE(mask) != 1
+                or not cnp.PyArray_IS_C_CONTIGUOUS(mask)
+            ):
                 raise ValueError("the mask must be a contiguous array of bytes, as long as the source")
             flags = <uint8_t *> cnp.PyArray_DATA(mask)
         memset(&tally, 0, sizeof(tally))

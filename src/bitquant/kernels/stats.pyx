@@ -1,15 +1,15 @@
 """Extremes and sums: what a range and an error are made of.
 
 # Design:
-# (A) The bits of a floating point number, with the magnitude of a negative one turned over, are an integer in the numbers' own
-#     order. Minimum and maximum are taken of those integers: exact, indifferent to the FPU's state, and a NaN ends up
-#     beyond the infinities, so the extremes also tell whether everything was finite.
+# (A) The bits of a floating point number, with the magnitude of a negative one turned over, are an integer in the
+#     numbers' own order. Minimum and maximum are taken of those integers: exact, indifferent to the FPU's state, and
+#     a NaN ends up beyond the infinities, so the extremes also tell whether everything was finite.
 # (B) Sums are kept in eight lanes in a fixed order, so that every CPU variant adds the same numbers in the same order.
 """
 
 cimport numpy as cnp
 
-from bitquant.kernels.machine cimport carrier, int32_t, int64_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.machine cimport int32_t, int64_t, loop
 from bitquant.kernels.stage cimport BLOCK, Stage, Tally
 
 cnp.import_array()
@@ -31,7 +31,7 @@ cdef inline key turned(key bits) noexcept nogil:
 cdef inline void extend(
     const key *source, key *low, key *high, const bint columns, const bint finite, size_t n, key infinity
 ) noexcept nogil:
-    """Extends low and high (one pair, or with `columns` one per number) by n numbers; infinities and NaN left out on request."""
+    """Extends low and high (one pair, or with `columns` one per number); with `finite`, by finite numbers only."""
     cdef key value, least = low[0], most = high[0]
     cdef size_t i
     for i in range(n):
@@ -84,11 +84,11 @@ def extremes(
 ):
     """Extend low[channel] and high[channel] by the numbers of a contiguous array.
 
-    Number i belongs to channel (i // inner) % channels. low and high are int32 (word 4) or int64 (word 8) and hold numbers
-    in the order of Design A: `bits ^ (bits >> top & most)`. With `finite`, infinities and NaN are left out.
+    Number i belongs to channel (i // inner) % channels. low and high are int32 (word 4) or int64 (word 8) and hold
+    numbers in the order of Design A: `bits ^ (bits >> top & most)`. With `finite`, infinities and NaN are left out.
     """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source), channels = cnp.PyArray_SIZE(low)
-    cdef Py_ssize_t at = 0, channel, n
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source)
+    cdef Py_ssize_t channels = cnp.PyArray_SIZE(low), at = 0, channel, n
     cdef bint columns = inner == 1 and channels > 1
     cdef const char *start = cnp.PyArray_BYTES(source)
     cdef char *lows = cnp.PyArray_BYTES(low)

@@ -7,14 +7,15 @@
 #         float32              s eeeeeeee ffffffffff0000000000000      e + 112
 #
 # (B) A number that is subnormal here and normal in the carrier needs its leading one found. The conversion of a small
-#     integer to floating point does exactly that, in one instruction, exact whatever the rounding mode and the flush-to-zero
-#     bits say; then 2^unit is added to its exponent field.
-# (C) A run of 256 numbers that are zero, or normal here, is only moved. The loop does that to every run and keeps the extreme
-#     magnitudes; where they say otherwise the general loop writes the run again. (As in narrow.pyx.)
-# (D) A NaN keeps its payload aligned at the top, and its quiet bit; so a later stage still knows that it was signalling.
+#     integer to floating point does exactly that, in one instruction, exact whatever the rounding mode and the
+#     flush-to-zero bits say; then 2^unit is added to its exponent field.
+# (C) A run of 256 numbers that are zero, or normal here, is only moved. The loop does that to every run and keeps
+#     the extreme magnitudes; where they say otherwise the general loop writes the run again. (As in narrow.pyx.)
+# (D) A NaN keeps its payload aligned at the top, and its quiet bit; so a later stage still knows that it was
+#     signalling.
 """
 
-from libc.stdint cimport int8_t, int16_t
+from libc.stdint cimport int8_t
 
 from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, carrier, code, int32_t, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
@@ -87,7 +88,9 @@ cdef inline void widen(const code *source, carrier *target, const Source *row, s
         at += length
 
 
-cdef inline void from_integer(const int8_t *signed_source, const uint8_t *source, carrier *target, size_t n) noexcept nogil:
+cdef inline void from_integer(
+    const int8_t *signed_source, const uint8_t *source, carrier *target, size_t n
+) noexcept nogil:
     cdef size_t i
     if signed_source != NULL:
         for i in range(n):

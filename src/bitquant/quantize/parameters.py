@@ -84,8 +84,7 @@ class Parameters:
     ) -> Parameters:
         """The parameters that map each range onto the grid."""
         found = [
-            _of_range(low, high, scheme, grid, include_zero, step_format)
-            for low, high in zip(lows, highs, strict=True)
+            _of_range(low, high, scheme, grid, include_zero, step_format) for low, high in zip(lows, highs, strict=True)
         ]
         return cls(*(tuple(column) for column in zip(*found, strict=True))) if found else cls((), (), ())
 
@@ -149,7 +148,9 @@ def rationals(values: Any, channels: int, name: str) -> list[Fraction]:
     else:
         if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
             raise BitquantError(f"{name} must be a number or an array of numbers, not {array.dtype}")
-        numbers = array.reshape(-1).tolist() if array.dtype.kind in "iu" else array.astype(np.float64).reshape(-1).tolist()
+        numbers = (
+            array.reshape(-1).tolist() if array.dtype.kind in "iu" else array.astype(np.float64).reshape(-1).tolist()
+        )
         for value in numbers:
             if not np.isfinite(value):
                 raise BitquantError(f"{name} is {value}: give a finite number")
@@ -174,15 +175,20 @@ def _nearest_float(value: Fraction) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def kernel_numbers(parameters: Parameters, grid: Grid, rounding: str, word: int) -> tuple[dict[str, NDArray[Any]], list[int]]:
+def kernel_numbers(
+    parameters: Parameters, grid: Grid, rounding: str, word: int
+) -> tuple[dict[str, NDArray[Any]], list[int]]:
     """What kernels/affine.pyx takes, and the channels whose rationals are too wide for it."""
     split = [_split(scale) for scale in parameters.scales]
     wide = [channel for channel, parts in enumerate(split) if parts is None]
     numerator, denominator, exponent = zip(*(parts or (1, 1, 0) for parts in split), strict=True)
     zero_point = np.array(parameters.zero_points, np.int32)
-    # How far x * scale can lie from zero before it is clamped, and with it the error of the estimate: the scale is off by
-    # half a unit in the last place, the product by one (in any rounding mode of the FPU), a half that is added by another.
-    reach = np.maximum(abs(grid.low - zero_point.astype(np.float64)), abs(grid.high - zero_point.astype(np.float64))) + 2
+    # How far x * scale can lie from zero before it is clamped, and with it the error of the estimate: the scale is
+    # off by half a unit in the last place, the product by one (in any rounding mode of the FPU), a half that is
+    # added by another.
+    reach = (
+        np.maximum(abs(grid.low - zero_point.astype(np.float64)), abs(grid.high - zero_point.astype(np.float64))) + 2
+    )
     directed = not rounding.startswith("nearest")
     unit = 2.0**-23 if word == 4 else 2.0**-52
     error = reach * unit * (3.0 if directed else 1.625)

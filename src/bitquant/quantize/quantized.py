@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -208,7 +208,7 @@ class Quantized:
         return _summed(parts, clipped, count, exponent)
 
 
-def _summed(parts: list[tuple[float, ...]], clipped: int, count: int, exponent: int) -> Error:
+def _summed(parts: Sequence[tuple[float, ...]], clipped: int, count: int, exponent: int) -> Error:
     if not count:
         raise BitquantError("the error of no numbers is not defined: nothing in x is finite")
     noise, signal, power, product = (math.fsum(part[k] for part in parts) for k in range(4))
@@ -231,7 +231,7 @@ def dequantized(
     codes = np.ascontiguousarray(codes)
     result = np.empty(codes.shape, target.code_dtype)
     if codes.size:
-        inner, channels = spread(codes.shape, axis)
+        inner, _ = spread(codes.shape, axis)
         table = _table(parameters, grid, target)
         flat, values = codes.reshape(-1), result.reshape(-1)
         in_parts(
@@ -239,7 +239,7 @@ def dequantized(
             codes.size,
             threads,
         )
-    return result if target.dtype is None else result.view(target.dtype)
+    return result.view(target.array_dtype)
 
 
 def _table(parameters: Parameters, grid: Grid, target: Format) -> NDArray[Any]:

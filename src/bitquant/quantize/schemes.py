@@ -12,7 +12,7 @@ from bitquant import plans
 from bitquant.arrays import Array, take, with_format
 from bitquant.convert import convert, in_parts
 from bitquant.errors import BitquantError
-from bitquant.formats import FP32, FP64, Format, format
+from bitquant.formats import FP64, Format, format
 from bitquant.kernels import stats
 from bitquant.kernels.affine import Affine
 from bitquant.quantize.parameters import (
@@ -151,7 +151,8 @@ def quantize(
     range : (low, high), optional
         What to map, in the units of the numbers. Default: the extremes of the numbers.
     scale, step : float, Fraction or array_like, optional
-        Given instead of a range: codes per unit, or its inverse, units per code (what ONNX, PyTorch and TFLite call "scale").
+        Given instead of a range: codes per unit, or its inverse, units per code (what ONNX, PyTorch and TFLite call
+        "scale").
     zero_point : int or array_like of int, optional
         With `scale` or `step`: the code of zero. Default 0.
     include_zero : bool
@@ -174,8 +175,8 @@ def quantize(
     Raises
     ------
     BitquantError
-        NaN or infinity, with count and first index; an empty `x` where a range is needed; parameters that contradict each
-        other or do not fit the axis; a zero point beyond int32; a step that `step_format` cannot hold.
+        NaN or infinity, with count and first index; an empty `x` where a range is needed; parameters that contradict
+        each other or do not fit the axis; a zero point beyond int32; a step that `step_format` cannot hold.
 
     Notes
     -----
@@ -238,8 +239,8 @@ def dequantize(
     ----------
     codes : array_like of int8 or uint8
     scale, step : float, Fraction or array_like
-        One of the two: codes per unit, or units per code (what ONNX, PyTorch and TFLite call "scale"); one for each channel,
-        or one for all.
+        One of the two: codes per unit, or units per code (what ONNX, PyTorch and TFLite call "scale"); one for each
+        channel, or one for all.
     zero_point : int or array_like of int
     axis : int, optional
         The axis of the channels.

@@ -1,7 +1,7 @@
 """A quantizer as its sorted thresholds: exact for any rational scale, one search per number.
 
-The kernels take scales whose numerator and denominator fit 63 bits, which is nearly all. The few others, such as the exact
-255 / (1 + 1e-30), come here.
+The kernels take scales whose numerator and denominator fit 63 bits, which is nearly all. The few others, such as the
+exact 255 / (1 + 1e-30), come here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,3 @@
+class Stage:
+    source_size: int
+    target_size: int

@@ -1,0 +1,17 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitquant.kernels.stage import Stage
+
+def extremes(
+    source: NDArray[Any],
+    widen: Stage | None,
+    word: int,
+    inner: int,
+    low: NDArray[Any],
+    high: NDArray[Any],
+    finite: bool = False,
+) -> None: ...
+def error_sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float, float, float]: ...

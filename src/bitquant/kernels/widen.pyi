@@ -1,0 +1,9 @@
+from typing import Any
+
+from bitquant.kernels.stage import Stage
+
+class Widen(Stage):
+    def __init__(self, source_size: int, target_size: int, **numbers: Any) -> None: ...
+
+class FromInteger(Stage):
+    def __init__(self, source_size: int, target_size: int, signed: bool) -> None: ...
