@@ -18,7 +18,7 @@ from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Subnormals, Tinin
 
 __all__ = ["convert", "decode", "encode", "round_to"]
 
-_THREAD_SHARE = 1 << 18  # numbers for which a further thread pays
+_THREAD_SHARE = 1 << 20  # numbers for which a further thread pays
 _PAGE = 1 << 12  # threads share an array at multiples of this
 _BUFFER = 1 << 14  # numbers of a strided array that are gathered at a time
 
@@ -331,7 +331,9 @@ def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | 
     """Gather, convert and scatter one buffer at a time, so that no layout costs a copy of the array."""
     read, write = _words(array), _words(result)
     operands = [read, write] if mask is None else [read, write, mask]
-    roles: list[list[Literal["readonly", "writeonly"]]] = [["readonly"], *([["writeonly"]] * (len(operands) - 1))]
+    read_only: list[Literal["readonly", "writeonly"]] = ["readonly"]
+    write_only: list[Literal["readonly", "writeonly"]] = ["writeonly"]
+    roles = [read_only, *([write_only] * (len(operands) - 1))]
     parts, done = [], 0
     with np.nditer(
         operands,

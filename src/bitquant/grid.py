@@ -50,9 +50,9 @@ def fields(x: Any, fmt: Any = None) -> Fields:
     Examples
     --------
     >>> import bitquant as bq, numpy as np
-    >>> bq.fields(np.float16([-1.5, 6e-8]))
-    Fields(sign=array([1, 0], dtype=uint8), exponent=array([15,  0], dtype=uint16), significand=array([512,   1],
-    dtype=uint16))
+    >>> sign, exponent, significand = bq.fields(np.float16([-1.5, 6e-8]))
+    >>> sign.tolist(), exponent.tolist(), significand.tolist()
+    ([1, 0], [15, 0], [512, 1])
     """
     array, give_back = take(x)
     array, origin = source_of(array, fmt)
@@ -257,9 +257,9 @@ def _places(codes: NDArray[Any], fmt: Format, name: str) -> NDArray[np.int64]:
 def _order(codes: NDArray[Any], fmt: Format) -> NDArray[np.int64]:
     """The place of each code in the numbers' order: 0 for zero."""
     if fmt.is_integer:
-        return np.asarray(codes.view(fmt.array_dtype), np.int64)
+        return codes.view(fmt.array_dtype).astype(np.int64)
     magnitude = (codes & (2**fmt.magnitude_bits - 1)).astype(np.int64)
-    return np.where(codes >> fmt.magnitude_bits, -magnitude, magnitude)
+    return np.asarray(np.where(codes >> fmt.magnitude_bits, -magnitude, magnitude))
 
 
 def _at(places: NDArray[np.int64], fmt: Format, step: int) -> NDArray[Any]:

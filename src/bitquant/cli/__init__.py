@@ -13,6 +13,8 @@ def main() -> None:
     Without the `cli` extra installed it says so in one line and exits with status 2.
     """
     try:
+        import rich  # noqa: F401  (typer runs without it, the commands do not)
+
         from bitquant.cli.app import app
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:

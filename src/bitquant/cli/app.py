@@ -38,9 +38,7 @@ app = typer.Typer(
 )
 
 Input = Annotated[Path, typer.Argument(metavar="IN", help="A .safetensors, .npz or .npy file.")]
-Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write, of those kinds too.")
-]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write, of those kinds too.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Threads = Annotated[
@@ -85,9 +83,7 @@ def _tour(
 
 @app.command("formats", short_help="List the formats, their range and precision.")
 def _formats(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; default: all.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the formats: their fields, their range and their precision."""
@@ -100,9 +96,7 @@ def _formats(
 def _convert(
     source: Input,
     output: Output,
-    to: Annotated[
-        str, typer.Option(metavar="FORMAT", help="The format to convert to: see bitquant formats.")
-    ],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to convert to: see bitquant formats.")],
     rounding: RoundingRule = "nearest_even",
     overflow: Annotated[
         str | None,
@@ -130,9 +124,7 @@ def _quantize(
     output: Output,
     scheme: Annotated[
         str | None,
-        typer.Option(
-            metavar="SCHEME", help="symmetric (default), asymmetric, or clipped, which needs --range."
-        ),
+        typer.Option(metavar="SCHEME", help="symmetric (default), asymmetric, or clipped, which needs --range."),
     ] = None,
     limits: Annotated[
         tuple[float, float] | None,
@@ -140,17 +132,13 @@ def _quantize(
     ] = None,
     axis: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="One step for each index of axis N; tensors without it, and vectors, get one."
-        ),
+        typer.Option(metavar="N", help="One step for each index of axis N; tensors without it, and vectors, get one."),
     ] = None,
     bits: Annotated[int, typer.Option(metavar="2..8", help="Bits of a code; each is stored in a byte.")] = 8,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Codes from 0 up (uint8).")] = False,
     narrow: Annotated[
         bool | None,
-        typer.Option(
-            "--narrow/--full", help="Leave the lowest code out, or not. Default: narrow if signed symmetric."
-        ),
+        typer.Option("--narrow/--full", help="Leave the lowest code out, or not. Default: narrow if signed symmetric."),
     ] = None,
     rounding: RoundingRule = "nearest_even",
     step_format: Annotated[

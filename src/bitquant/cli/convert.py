@@ -35,9 +35,7 @@ def run(source: Path, output: Path, to: str, force: bool, as_json: bool, **rules
             with named(name):
                 result = np.asarray(convert(tensor, target, flags=flags, **rules))
                 # A format without a dtype goes into the file as float32 numbers, each one of its values.
-                results[name] = (
-                    result if target.dtype is not None else np.asarray(decode(result, target, FP32))
-                )
+                results[name] = result if target.dtype is not None else np.asarray(decode(result, target, FP32))
             rows.append(
                 {
                     "name": name,
@@ -69,10 +67,7 @@ def run(source: Path, output: Path, to: str, force: bool, as_json: bool, **rules
     screen = Screen()
     screen.table(
         ("tensor", "shape", "from", *_FLAGS),
-        [
-            [(r["name"], "cyan"), size(r["shape"]), r["from"], *(_count(r[flag]) for flag in _FLAGS)]
-            for r in rows
-        ],
+        [[(r["name"], "cyan"), size(r["shape"]), r["from"], *(_count(r[flag]) for flag in _FLAGS)] for r in rows],
         lead=3,
     )
     kept_line(screen, [(row["name"], row["dtype"]) for row in kept])

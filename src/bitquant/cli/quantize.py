@@ -37,9 +37,7 @@ def run(
     tensors, metadata, _ = open_floats(source)
     kept = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
     if len(kept) == len(tensors):
-        raise BitquantError(
-            f"no tensor of {source} is left to quantize: give other --only and --skip patterns"
-        )
+        raise BitquantError(f"no tensor of {source} is left to quantize: give other --only and --skip patterns")
     items: dict[str, Quantized | NDArray[Any]] = dict(tensors)
     rows = []
     with progress([name for name in tensors if name not in kept], "quantizing") as names:
@@ -54,12 +52,8 @@ def run(
     save_quantized(output, items, metadata, overwrite=force)
     totals = _totals(rows)
     if as_json:
-        left = [
-            {"name": name, "dtype": tensors[name].dtype.name, "reason": why} for name, why in kept.items()
-        ]
-        print_json(
-            {"input": str(source), "output": str(output), "tensors": rows, "kept": left, "totals": totals}
-        )
+        left = [{"name": name, "dtype": tensors[name].dtype.name, "reason": why} for name, why in kept.items()]
+        print_json({"input": str(source), "output": str(output), "tensors": rows, "kept": left, "totals": totals})
         return
     _show(rows, kept, totals, output)
 
@@ -71,9 +65,7 @@ def _mapping(scheme: str | None, limits: tuple[float, float] | None, axis: int |
             raise BitquantError("--scheme clipped needs the range to clip to: add --range LOW HIGH")
         return {"scheme": scheme or "symmetric"}
     if axis is not None:
-        raise BitquantError(
-            "--range is one range for all and --axis finds one per channel: give one of the two"
-        )
+        raise BitquantError("--range is one range for all and --axis finds one per channel: give one of the two")
     if scheme in (None, "clipped"):
         scheme = "symmetric" if limits[0] == -limits[1] else "asymmetric"
     return {"scheme": scheme, "range": limits}
@@ -142,7 +134,7 @@ def _show(rows: list[dict[str, Any]], kept: dict[str, str], totals: dict[str, An
     before, after = totals["bytes_before"], totals["bytes_after"]
     screen.line(
         f"{totals['tensors']} tensors, {totals['numbers']:,} numbers: {before:,} → {after:,} bytes, ",
-        (f"{before / after:.2f} times smaller", "bold"),
+        (f"{before / after:.2f} times smaller" if after < before else f"{after / before:.2f} times larger", "bold"),
     )
     screen.line(
         f"lowest SQNR {totals['lowest_sqnr_db']:.1f} dB in {totals['lowest_sqnr_tensor']}, "

@@ -62,12 +62,15 @@ class Screen:
 
     def prose(self, words: str) -> None:
         """Print a paragraph, indented, in lines of at most 80 columns."""
-        indent = "  "
-        width = min(self.width or 80, 80)
-        for text in textwrap.wrap(
-            self._printable(words), width, initial_indent=indent, subsequent_indent=indent
-        ):
-            self._console.print(text, soft_wrap=True)
+        self._wrapped(words, min(self.width or 80, 80), "  ", "")
+
+    def note(self, words: str) -> None:
+        """Print a remark, in as many lines as the width asks for; one in a pipe."""
+        self._wrapped(words, self.width or sys.maxsize, "", "dim")
+
+    def _wrapped(self, words: str, width: int, indent: str, style: str) -> None:
+        text = textwrap.fill(self._printable(words), width, initial_indent=indent, subsequent_indent=indent)
+        self._console.print(Text(text, style), soft_wrap=True)
 
     def table(
         self,

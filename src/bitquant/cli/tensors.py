@@ -51,4 +51,4 @@ def kept_line(screen: Screen, kept: list[tuple[str, str]]) -> None:
     if kept:
         shown = ", ".join(f"{name} ({why})" for name, why in kept[:6])
         more = f" and {len(kept) - 6} more" if len(kept) > 6 else ""
-        screen.line(("kept as they are: ", "dim"), (shown + more, "dim"))
+        screen.note(f"kept as they are: {shown}{more}")

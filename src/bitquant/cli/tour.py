@@ -65,8 +65,9 @@ def _the_model(screen: Screen, model: DigitsModel) -> None:
     _title(screen, 1, "The model")
     screen.prose(
         f"A network that reads handwritten digits of 8×8 pixels, {widths}. {weights:,} of its {count:,} "
-        "parameters are weights, the rest biases: a language model is the same, millions of times larger. It reads "
-        f"{model.accuracy():.1%} of {len(model.labels)} images it has never seen. Its bytes: {sizes}."
+        "parameters are weights, the rest biases: a language model is the same, millions of times larger. "
+        f"It reads {model.accuracy():.1%} of {len(model.labels)} images it has never seen. "
+        f"Its bytes: {sizes}."
     )
 
 
@@ -133,9 +134,10 @@ def _fewer_bits(screen: Screen, model: DigitsModel) -> None:
         )
     screen.table(("weights as", "bytes", "SQNR dB", "max error", "accuracy"), rows, indent="  ")
     screen.prose(
-        "SQNR: the power of the weights over that of the error; one bit is about 6 dB. Bytes: packed codes, FP32 "
-        f"steps, INT32 zero points; biases stay FP32. Clipped: the range ends at the {_PERCENTILE}th percentile of "
-        "|w|, which costs error here, where no weight sticks out; section 4 shows where it pays."
+        "SQNR: the power of the weights over that of the error; one bit is about 6 dB. Bytes: packed codes, "
+        "FP32 steps, INT32 zero points; biases stay FP32. Clipped: the range ends at the "
+        f"{_PERCENTILE}th percentile of |w|, which costs error here, where no weight sticks out; section 4 "
+        "shows where it pays."
     )
 
 
@@ -166,29 +168,22 @@ def _the_outlier(screen: Screen, model: DigitsModel) -> None:
         ),
         ("INT8, a step per row", tensors, lambda w: symmetric(w, axis=0)),
     ]
-    rows: list[list[Part]] = [["FP32, with the outlier", "–", "–", _share(model.accuracy(tensors))]]
+    floats = "FP32, with the outlier"
+    rows: list[list[Part]] = [[(floats, "cyan"), "–", "–", _share(model.accuracy(tensors))]]
     for label, weights, how in cases:
         found = how(weights[name])
-        scale = (
-            f"{found.scale:.2f}" if found.axis is None else f"{found.scale.min():.2f}…{found.scale.max():.0f}"
-        )
+        scales = np.unique(found.scale)
+        scale = f"{scales[0]:.2f}" if scales.size == 1 else f"{scales[0]:.2f}…{scales[-1]:.0f}"
         kept = np.delete(np.asarray(found.codes).reshape(-1), np.ravel_multi_index(place, planted.shape))
         accuracy = model.accuracy(_quantized(label, weights, how).tensors)
-        rows.append(
-            [
-                (label, "cyan"),
-                scale,
-                f"{np.unique(kept).size} of {found.qmax - found.qmin + 1}",
-                _share(accuracy),
-            ]
-        )
-    rows[0][0] = ("FP32, with the outlier", "cyan")
+        used = f"{np.unique(kept).size} of {found.qmax - found.qmin + 1}"
+        rows.append([(label, "cyan"), scale, used, _share(accuracy)])
     screen.table(("weights as", "scale", "codes in use", "accuracy"), rows, indent="  ")
     screen.prose(
-        f"Codes in use: by the other {others.size:,} weights of the layer, for which that one weight sets the scale. "
-        "Two ways out: clip to a chosen range, or take a step per row. Finding the range is calibration: weights "
-        "are known before the model runs, activations are not, and are measured on sample inputs (static "
-        "calibration) or as they come (dynamic)."
+        f"Codes in use: by the other {others.size:,} weights of the layer, for which that one weight sets the "
+        "scale. Two ways out: clip to a chosen range, or take a step per row. Finding the range is calibration: "
+        "weights are known before the model runs, activations are not, and are measured on sample inputs "
+        "(static calibration) or as they come (dynamic)."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,9 +61,7 @@ def check_output(
         the source.
     """
     if kind(path) == ".npy" and several:
-        raise BitquantError(
-            f"{path} can hold one tensor without metadata and no more: write .npz or .safetensors"
-        )
+        raise BitquantError(f"{path} can hold one tensor without metadata and no more: write .npz or .safetensors")
     try:
         return _checked(path, overwrite, source)
     except OSError as error:
@@ -80,9 +79,7 @@ def _checked(path: str | os.PathLike[str], overwrite: bool, source: str | os.Pat
     if not real.parent.is_dir():
         raise BitquantError(f"{path} cannot be written, there is no folder {real.parent}: create it")
     if real.exists() and not overwrite:
-        raise BitquantError(
-            f"{path} exists: choose another name, or replace it with overwrite=True (--force)"
-        )
+        raise BitquantError(f"{path} exists: choose another name, or replace it with overwrite=True (--force)")
     if not os.access(real.parent, os.W_OK | os.X_OK):
         raise BitquantError(f"{path} cannot be written, {real.parent} is read-only: choose another folder")
     return real
@@ -97,9 +94,9 @@ def replaced(path: str | os.PathLike[str], overwrite: bool) -> Iterator[BinaryIO
     try:
         # Not tempfile: its files are private (0600); this one has the permissions that the umask gives.
         with open(temporary, "x+b") as file:
+            mode = (real if real.exists() else temporary).stat().st_mode
             yield file
-        if real.exists():
-            os.chmod(temporary, real.stat().st_mode & 0o7777)
+        os.chmod(temporary, stat.S_IMODE(mode))  # safetensors puts a private file in its place
         with open(temporary, "rb") as file:  # by name: a library may have written it by name
             os.fsync(file.fileno())
         check_output(path, overwrite)  # someone may have written it meanwhile

@@ -176,9 +176,7 @@ def save_quantized(
             continue
         taken = next((f"{name}.{part}" for part in _PARTS if f"{name}.{part}" in items), None)
         if taken is not None:
-            raise BitquantError(
-                f"{taken!r} is a tensor, and where a part of quantized {name!r} goes: rename it"
-            )
+            raise BitquantError(f"{taken!r} is a tensor, and where a part of quantized {name!r} goes: rename it")
         tensors.update(entries(name, item))
         rows[name] = _row(item)
     notes[_KEY] = json.dumps({"version": _VERSION, "tensors": rows})

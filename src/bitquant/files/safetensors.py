@@ -44,9 +44,7 @@ def _library() -> Any:
         import safetensors
         import safetensors.numpy
     except ImportError:
-        raise BitquantError(
-            ".safetensors needs the safetensors library: pip install 'bitquant[cli]'"
-        ) from None
+        raise BitquantError(".safetensors needs the safetensors library: pip install 'bitquant[cli]'") from None
     return safetensors
 
 
@@ -68,24 +66,18 @@ def read_safetensors(
     for name, row in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype = _DTYPES.get(row["dtype"])
         if dtype is None:
-            raise BitquantError(
-                f"{path}: {name!r} is of dtype {row['dtype']}, which is not read: leave it out"
-            )
+            raise BitquantError(f"{path}: {name!r} is of dtype {row['dtype']}, which is not read: leave it out")
         begin, end = row["data_offsets"]
         file.seek(8 + header_size + begin)
         tensor = np.empty(row["shape"], dtype)
         flat = tensor.reshape(-1).view(np.uint8)
         if flat.size != end - begin or file.readinto(flat.data) != flat.size:
-            raise BitquantError(
-                f"{path}: {name!r} is damaged, its bytes do not fill its shape: write it again"
-            )
+            raise BitquantError(f"{path}: {name!r} is damaged, its bytes do not fill its shape: write it again")
         tensors[name] = tensor
     return tensors, dict(metadata)
 
 
-def write_safetensors(
-    file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-) -> None:
+def write_safetensors(file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata as `.safetensors`."""
     library = _library()
     known = {dtype.name for dtype in _DTYPES.values()}

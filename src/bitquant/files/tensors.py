@@ -62,9 +62,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
         raise BitquantError(f"there is no file {path}: check the name") from None
     except OSError as error:
         reason = error.strerror or error
-        raise BitquantError(
-            f"{path} cannot be read ({reason}): check the file and its permissions"
-        ) from error
+        raise BitquantError(f"{path} cannot be read ({reason}): check the file and its permissions") from error
     except MemoryError:
         raise BitquantError(f"{path} does not fit in memory: split it into smaller files") from None
 
@@ -124,9 +122,7 @@ def _check_names(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any
             kind = type(tensor).__name__
             raise BitquantError(f"{name!r} is a {kind}, not a NumPy array: pass numpy.asarray of it")
         if tensor.dtype.hasobject or tensor.dtype.names is not None:
-            raise BitquantError(
-                f"{name!r} is of dtype {tensor.dtype}, and nothing is ever pickled: leave it out"
-            )
+            raise BitquantError(f"{name!r} is of dtype {tensor.dtype}, and nothing is ever pickled: leave it out")
 
 
 def _check_metadata(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:

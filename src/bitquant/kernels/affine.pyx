@@ -3,17 +3,15 @@
 # Design:
 # (A) scale is an exact rational, numerator / denominator · 2^exponent, and the sum is rounded once. What decides is a
 #     128-bit integer division (rational.pxd).
-# (B) A FP32 (or FP64) product proposes the code. Its error is known; where the product lies farther than that from
-#     every boundary between two codes, the proposal is right. The others, about one in ten thousand, go to the
-#     integers: a run of 256 numbers says by one comparison of its worst distance whether it holds such a number.
-# (C) The proposal uses the floating point unit, but the result never depends on its state: the error bound covers
+# (B) A FP32 (or FP64) product proposes the code (propose.pxd). Its error is known; where the product lies farther than
+#     that from every boundary between two codes, the proposal is right. The others, about one in ten thousand, go to
+#     the integers: a run of 256 numbers says by one comparison of its worst distance whether it holds such a number.
+# (C) The product uses the floating point unit, but the result never depends on its state: the error bound covers
 #     every rounding mode, flush-to-zero changes a product by less than the bound (scales for which it does not are
 #     `slow`), and a distance is compared as an integer, so NaN counts as far.
-# (D) Boundaries lie at half-integers of u: u = x · scale to the nearest, less or plus one half where the mode rounds
-#     down or up. `toward_zero` and `to_odd` round down and then correct by sign and parity.
-# (E) Parameters are arrays with one entry per channel. `columns` is a literal: either one channel serves a whole run,
+# (D) Parameters are arrays with one entry per channel. `columns` is a literal: either one channel serves a whole run,
 #     or the numbers of a run are those of successive channels.
-# (F) Back: the at most 256 values of a channel are divided out exactly once, and looked up after that.
+# (E) Back: the at most 256 values of a channel are divided out exactly once, and looked up after that.
 """
 
 cimport numpy as cnp
@@ -24,6 +22,7 @@ from bitquant.kernels.machine cimport (
     stream_end, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.narrow cimport Narrow, Target, round_pack
+from bitquant.kernels.propose cimport propose, real
 from bitquant.kernels.rational cimport bit_length, rounded_sum, wide
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
@@ -35,10 +34,6 @@ cnp.import_array()
 cdef enum:
     RUN = 256
     STREAMING = 1 << 23
-
-ctypedef fused real:
-    float
-    double
 
 
 # The parameters of all channels.
@@ -56,16 +51,6 @@ cdef struct Line:
     const void *least               # u is clamped to [least, most] before it is rounded
     const void *most
     const void *certain             # distances from the nearest integer up to this one decide
-
-
-cdef inline real smaller(real a, real b) noexcept nogil:
-    """The smaller of two; NaN where b is NaN."""
-    return a if a < b else b
-
-
-cdef inline real larger(real a, real b) noexcept nogil:
-    """The larger of two; NaN where b is NaN."""
-    return a if a > b else b
 
 
 cdef inline int32_t exact(const Mode mode, carrier bits, const Line *line, Py_ssize_t channel) noexcept nogil:
@@ -104,40 +89,22 @@ cdef inline bint estimate(
     cdef const real *most = <const real *> line.most + channel
     cdef const real *certain = <const real *> line.certain + channel
     cdef const int32_t *offset = line.zero_point + channel
-    cdef real half = 0.5 if mode == TOWARD_POSITIVE else 0.0 if mode == NEAREST_EVEN or mode == NEAREST_AWAY else -0.5
-    cdef real magic, u, shifted
-    cdef carrier away, bound = 0, zeros, integer, magnitude, magnitudes = ~(<carrier> 0) >> 1, doubt = 0, largest = 0
+    cdef carrier away, bound = 0, magnitude, magnitudes = ~(<carrier> 0) >> 1, doubt = 0, largest = 0
     cdef int32_t q, low = line.low, high = line.high
     cdef size_t i, c
-    # Adding 1.5 · 2^23 (or 2^52) leaves the nearest integer in the low bits of the sum.
-    magic = 12582912.0 if carrier is uint32_t else 6755399441055744.0
-    zeros = 0x4B400000 if carrier is uint32_t else <carrier> 0x4338000000000000ULL
     for i in range(n):
         c = i if columns else 0
-        u = source[i] * scale[c]
-        if mode != NEAREST_EVEN and mode != NEAREST_AWAY:
-            u = u + half
-        u = larger(least[c], smaller(most[c], u))
-        shifted = u + magic
-        if carrier is uint32_t:
-            magnitude = bits_of_float(source[i]) & magnitudes
-            integer = bits_of_float(shifted)
-            away = bits_of_float(u - (shifted - magic)) & magnitudes
-            bound = bits_of_float(certain[c])
-        else:
-            magnitude = bits_of_double(source[i]) & magnitudes
-            integer = bits_of_double(shifted)
-            away = bits_of_double(u - (shifted - magic)) & magnitudes
-            bound = bits_of_double(certain[c])
-        q = <int32_t> (integer - zeros) + offset[c]
+        q = propose(mode, source[i] * scale[c], least[c], most[c], offset[c], &away)
         if mode == TOWARD_ZERO or mode == TO_ODD:
-            if mode == TOWARD_ZERO:
-                q = q + <int32_t> (q < 0)
-            else:
-                q = q + (~q & 1)
             q = low if low > q else q
             q = high if high < q else q
         target[i] = <uint8_t> q
+        if carrier is uint32_t:
+            magnitude = bits_of_float(source[i]) & magnitudes
+            bound = bits_of_float(certain[c])
+        else:
+            magnitude = bits_of_double(source[i]) & magnitudes
+            bound = bits_of_double(certain[c])
         largest = largest if largest > magnitude else magnitude
         if columns:
             doubt = doubt | <carrier> (away > bound)

@@ -6,9 +6,12 @@
 #     as wide as the source, so wrapping keeps the true low bits of any number.
 # (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special
 #     case.
+# (C) Where nothing is counted and everything saturates, a FP32 number proposes its integer first (propose.pxd) for a
+#     run of 256; a run with a number on a boundary, or with NaN, goes to the integers.
 """
 
 from bitquant.kernels.machine cimport carrier, int32_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.propose cimport propose
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, round_off,
 )
@@ -78,22 +81,61 @@ cdef inline void to_integer(
         tally.ranges += ranges * row.refuse_range
 
 
+cdef enum:
+    RUN = 256
+
+
+cdef inline bint proposed(
+    const Mode mode, const float *source, uint8_t *target, const Range *r, size_t n
+) noexcept nogil:
+    """Design C. Returns whether the run was beyond doubt; if not, the target is to be written again."""
+    cdef int32_t high = <int32_t> r.most[0], low = -<int32_t> r.most[1], q
+    # Adding or subtracting one half is off by at most 2^-16 below 512; the nearest modes do without and are exact.
+    cdef uint32_t away, farthest = 0
+    cdef uint32_t certain = 0x3EFFFFFF if mode == NEAREST_EVEN or mode == NEAREST_AWAY else 0x3EFFF000
+    cdef float least = <float> low - <float> 1.25, most = <float> high + <float> 1.25
+    cdef size_t i
+    for i in range(n):
+        q = propose(mode, source[i], least, most, 0, &away)
+        q = low if low > q else q
+        q = high if high < q else q
+        target[i] = <uint8_t> q
+        farthest = farthest if farthest > away else away
+    return farthest <= certain
+
+
+cdef inline void in_runs(
+    const Mode mode, const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r,
+    Tally *tally, size_t n
+) noexcept nogil:
+    cdef size_t at = 0, length
+    if carrier is uint32_t:
+        if not counted and not r.wrap and not r.flush_input:
+            while at < n:
+                length = n - at if n - at < RUN else RUN
+                if not proposed(mode, <const float *> source + at, target + at, r, length):
+                    to_integer(mode, counted, source + at, target + at, mask, r, tally, length)
+                at += length
+            return
+    to_integer(mode, counted, source, target, mask, r, tally, n)
+
+
 cdef inline void in_mode(
     const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
 ) noexcept nogil:
     """Picks the loop of the row's rounding mode."""
     if r.mode == NEAREST_EVEN:
-        to_integer(NEAREST_EVEN, counted, source, target, mask, r, tally, n)
+        in_runs(NEAREST_EVEN, counted, source, target, mask, r, tally, n)
     elif r.mode == NEAREST_AWAY:
-        to_integer(NEAREST_AWAY, counted, source, target, mask, r, tally, n)
+        in_runs(NEAREST_AWAY, counted, source, target, mask, r, tally, n)
     elif r.mode == TOWARD_ZERO:
-        to_integer(TOWARD_ZERO, counted, source, target, mask, r, tally, n)
+        in_runs(TOWARD_ZERO, counted, source, target, mask, r, tally, n)
     elif r.mode == TOWARD_POSITIVE:
-        to_integer(TOWARD_POSITIVE, counted, source, target, mask, r, tally, n)
+        in_runs(TOWARD_POSITIVE, counted, source, target, mask, r, tally, n)
     elif r.mode == TOWARD_NEGATIVE:
-        to_integer(TOWARD_NEGATIVE, counted, source, target, mask, r, tally, n)
+        in_runs(TOWARD_NEGATIVE, counted, source, target, mask, r, tally, n)
     else:
-        to_integer(TO_ODD, counted, source, target, mask, r, tally, n)
+        in_runs(TO_ODD, counted, source, target, mask, r, tally, n)
 
 
 # The loops that exist: one for each width of source, with and without flags.

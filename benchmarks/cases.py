@@ -1,0 +1,267 @@
+"""What is measured: each case is ours and its peers doing the same work on the same numbers.
+
+A case is a function of the size; it returns {name: callable}. The first name is ours. A peer that is not installed is
+left out. `copy` moves as many bytes as the case reads and writes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+import bitquant as bq
+
+Runs = dict[str, Callable[[], Any]]
+ROUNDINGS = ("nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
+
+
+def installed(name: str) -> bool:
+    """Whether a peer can be imported."""
+    return importlib.util.find_spec(name) is not None
+
+
+def numbers(size: int, dtype: Any = np.float32, spread: float = 1.0) -> np.ndarray:
+    """Seeded normal numbers."""
+    return (np.random.default_rng(0).standard_normal(size) * spread).astype(dtype)
+
+
+def copying(read: np.ndarray, written: np.ndarray) -> Callable[[], Any]:
+    """A plain copy that moves the same number of bytes."""
+    half = (read.nbytes + written.nbytes) // 2
+    source, target = np.ones(half, np.uint8), np.empty(half, np.uint8)
+    return lambda: np.copyto(target, source)
+
+
+def tensor(x: np.ndarray) -> Any:
+    """A torch tensor on the same memory."""
+    import torch
+
+    if x.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def onnx_session(
+    operator: str, inputs: dict[str, np.ndarray], output: np.ndarray, **attributes: Any
+) -> Callable[[], Any]:
+    """One ONNX Runtime operator, inputs and output bound once, one thread."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    kinds = {
+        np.dtype(np.float32): TensorProto.FLOAT,
+        np.dtype(np.float16): TensorProto.FLOAT16,
+        np.dtype(ml_dtypes.bfloat16): TensorProto.BFLOAT16,
+        np.dtype(np.int8): TensorProto.INT8,
+    }
+    described = [helper.make_tensor_value_info(name, kinds[x.dtype], list(x.shape)) for name, x in inputs.items()]
+    result = helper.make_tensor_value_info("y", kinds[output.dtype], list(output.shape))
+    if operator == "Cast":
+        attributes["to"] = kinds[output.dtype]
+    node = helper.make_node(operator, list(inputs), ["y"], **attributes)
+    graph = helper.make_graph([node], "one", described, [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    for name, x in inputs.items():
+        binding.bind_input(name, "cpu", 0, kinds[x.dtype], x.shape, x.ctypes.data)
+    binding.bind_output("y", "cpu", 0, kinds[output.dtype], output.shape, output.ctypes.data)
+    held = (inputs, output)  # the binding has their addresses only
+
+    def run() -> Any:
+        session.run_with_iobinding(binding)
+        return held
+
+    return run
+
+
+def conversion(source: Any, target: Any, spread: float = 1.0) -> Callable[[int], Runs]:
+    """Source dtype to target dtype, nearest-even."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size, source, spread)
+        y, other = np.empty(size, target), np.empty(size, target)
+        runs: Runs = {"bitquant": lambda: bq.convert(x, y.dtype, out=y)}
+        if installed("torch"):
+            a, b = tensor(x), tensor(np.empty(size, target))
+            runs["torch"] = lambda: b.copy_(a)
+        if installed("onnxruntime") and installed("onnx") and np.dtype(source) == np.float32:
+            runs["onnxruntime"] = onnx_session("Cast", {"x": x}, np.empty(size, target))
+        peer = "ml_dtypes" if ml_dtypes.bfloat16 in (source, target) else "numpy"
+        runs[peer] = lambda: np.copyto(other, x, casting="unsafe")
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def from_float64(target: Any) -> Callable[[int], Runs]:
+    """FP64, one rounding; NumPy's FP64 to FP16 beside it."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size, np.float64)
+        y, half = np.empty(size, target), np.empty(size, np.float16)
+        runs: Runs = {"bitquant": lambda: bq.convert(x, y.dtype, out=y)}
+        runs["numpy to FP16"] = lambda: np.copyto(half, x, casting="unsafe")
+        if installed("torch"):
+            a, b = tensor(x), tensor(np.empty(size, target))
+            runs["torch (rounds twice)"] = lambda: b.copy_(a)
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def rounding(target: Any, mode: str) -> Callable[[int], Runs]:
+    """One rounding mode beside our own nearest-even."""
+
+    def case(size: int) -> Runs:
+        x, y = numbers(size), np.empty(size, target)
+        return {
+            "bitquant": lambda: bq.convert(x, y.dtype, out=y, rounding=mode),
+            "nearest_even": lambda: bq.convert(x, y.dtype, out=y),
+        }
+
+    return case
+
+
+def flags(target: Any) -> Callable[[int], Runs]:
+    """Counting flags beside not counting them."""
+
+    def case(size: int) -> Runs:
+        x, y, counted = numbers(size), np.empty(size, target), bq.Flags()
+        return {
+            "bitquant": lambda: bq.convert(x, y.dtype, out=y, flags=counted),
+            "without flags": lambda: bq.convert(x, y.dtype, out=y),
+        }
+
+    return case
+
+
+def to_int8(size: int) -> Runs:
+    """FP32 to INT8, saturating."""
+    x, y, scratch = numbers(size, spread=50.0), np.empty(size, np.int8), np.empty(size, np.float32)
+
+    def numpy_way() -> None:
+        np.clip(x, -128, 127, out=scratch)
+        np.rint(scratch, out=scratch)
+        np.copyto(y, scratch, casting="unsafe")
+
+    return {
+        "bitquant": lambda: bq.convert(x, "int8", out=y),
+        "numpy clip, rint, astype": lambda: np.rint(np.clip(x, -128, 127)).astype(np.int8),
+        "numpy with out=": numpy_way,
+        "copy": copying(x, y),
+    }
+
+
+def quantization(scheme: str, zero_point: int) -> Callable[[int], Runs]:
+    """Per tensor, parameters given."""
+
+    def case(size: int) -> Runs:
+        x, y = numbers(size), np.empty(size, np.int8)
+        step = np.float32(np.abs(x).max() / 127)
+        runs: Runs = {"bitquant": lambda: bq.quantize(x, scheme, step=step, zero_point=zero_point, out=y)}
+        if installed("torch"):
+            import torch
+
+            a = tensor(x)
+            runs["torch.quantize_per_tensor"] = lambda: torch.quantize_per_tensor(
+                a, float(step), zero_point, torch.qint8
+            )
+        if installed("onnxruntime") and installed("onnx"):
+            given = {"x": x, "s": np.array([step], np.float32).reshape(()), "z": np.array(zero_point, np.int8)}
+            runs["onnxruntime QuantizeLinear"] = onnx_session("QuantizeLinear", given, np.empty(size, np.int8))
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def found(scheme: str, axis: int | None) -> Callable[[int], Runs]:
+    """Parameters found from the numbers."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size).reshape(-1, 1024)
+        y = np.empty(x.shape, np.int8)
+        return {"bitquant": lambda: bq.quantize(x, scheme, axis=axis, out=y), "copy": copying(x, y)}
+
+    return case
+
+
+def dequantization(size: int) -> Runs:
+    """INT8 codes back to FP32."""
+    quantized = bq.symmetric(numbers(size))
+    return {"bitquant": quantized.dequantize, "copy": copying(quantized.codes, np.empty(size, np.float32))}
+
+
+def round_to(size: int) -> Runs:
+    """FP32 onto the FP16 grid."""
+    x, y = numbers(size), np.empty(size, np.float32)
+    return {"bitquant": lambda: bq.round_to(x, "float16", out=y), "copy": copying(x, y)}
+
+
+def threads(target: Any) -> Callable[[int], Runs]:
+    """Two threads beside one."""
+
+    def case(size: int) -> Runs:
+        x, y = numbers(size), np.empty(size, target)
+        return {
+            "bitquant": lambda: bq.convert(x, y.dtype, out=y, threads=2),
+            "one thread": lambda: bq.convert(x, y.dtype, out=y),
+            "copy": copying(x, y),
+        }
+
+    return case
+
+
+CASES: dict[str, Callable[[int], Runs]] = {
+    "FP32 → FP16": conversion(np.float32, np.float16),
+    "FP32 → BF16": conversion(np.float32, ml_dtypes.bfloat16),
+    "FP32 → FP16, weights of spread 0.02": conversion(np.float32, np.float16, 0.02),
+    "FP16 → FP32": conversion(np.float16, np.float32),
+    "BF16 → FP32": conversion(ml_dtypes.bfloat16, np.float32),
+    **{f"FP32 → FP16, {mode}": rounding(np.float16, mode) for mode in ROUNDINGS},
+    **{f"FP32 → BF16, {mode}": rounding(ml_dtypes.bfloat16, mode) for mode in ROUNDINGS},
+    "FP64 → FP16": from_float64(np.float16),
+    "FP64 → BF16": from_float64(ml_dtypes.bfloat16),
+    "FP32 → INT8, saturating": to_int8,
+    "symmetric, given": quantization("symmetric", 0),
+    "asymmetric, given": quantization("asymmetric", -7),
+    "symmetric, found": found("symmetric", None),
+    "asymmetric, found": found("asymmetric", None),
+    "symmetric, per row": found("symmetric", 0),
+    "symmetric, per column": found("symmetric", 1),
+    "dequantize to FP32": dequantization,
+    "round_to FP16": round_to,
+    "FP32 → FP16, flags counted": flags(np.float16),
+    "FP32 → BF16, flags counted": flags(ml_dtypes.bfloat16),
+    "FP32 → FP16, two threads": threads(np.float16),
+    "FP32 → BF16, two threads": threads(ml_dtypes.bfloat16),
+}
+
+# What must be reached at 16 M elements: case → {peer: at least this ratio of its speed}.
+GOALS: dict[str, dict[str, float]] = {
+    "FP32 → FP16": {"torch": 1.0, "numpy": 7.0},
+    "FP32 → BF16": {"torch": 1.0, "ml_dtypes": 1.5},
+    "FP16 → FP32": {"torch": 1.0, "numpy": 6.0},
+    "BF16 → FP32": {"torch": 1.0},
+    **{f"FP32 → {name}, {mode}": {"nearest_even": 0.7} for name in ("FP16", "BF16") for mode in ROUNDINGS},
+    "FP64 → FP16": {"numpy to FP16": 4.0},
+    "FP64 → BF16": {"numpy to FP16": 4.0},
+    "FP32 → INT8, saturating": {"numpy clip, rint, astype": 10.0},
+    "symmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 0.9},
+    "asymmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 0.9},
+    "FP32 → FP16, flags counted": {"without flags": 1 / 1.5},
+    "FP32 → BF16, flags counted": {"without flags": 1 / 1.5},
+    "FP32 → FP16, two threads": {"one thread": 1.7},
+    "FP32 → BF16, two threads": {"one thread": 1.7},
+}

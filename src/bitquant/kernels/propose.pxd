@@ -1,0 +1,64 @@
+"""A floating point number proposes an integer, and tells how far it is from having to choose another.
+
+# Design:
+# (A) Adding 1.5 · 2^23 to a FP32 number below 2^22 (or 1.5 · 2^52 to a FP64 number) leaves the nearest integer in the
+#     low bits of the sum; subtracting it again and comparing gives the distance, exactly.
+# (B) Where that distance stays below one half by more than the error of the number, no boundary between two integers
+#     lies near, and the proposal is right, whatever the FPU's rounding mode did to the sum: a mode that picks another
+#     neighbour makes the distance exceed one half. What is left is for integers to decide.
+# (C) Boundaries lie at half-integers for the nearest modes. The other modes round down (or up), which is to the
+#     nearest of the number less (plus) one half; `toward_zero` and `to_odd` round down and then correct by sign and
+#     parity.
+"""
+
+from bitquant.kernels.machine cimport (
+    bits_of_double, bits_of_float, carrier, int32_t, uint32_t, uint64_t,
+)
+from bitquant.kernels.rounding cimport (
+    NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
+)
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef inline real smaller(real a, real b) noexcept nogil:
+    """The smaller of two; NaN where b is NaN."""
+    return a if a < b else b
+
+
+cdef inline real larger(real a, real b) noexcept nogil:
+    """The larger of two; NaN where b is NaN."""
+    return a if a > b else b
+
+
+cdef inline int32_t propose(
+    const Mode mode, real u, real least, real most, int32_t offset, carrier *distance
+) noexcept nogil:
+    """The integer that u rounds to, plus offset; and the bits of its distance from u (less or plus a half, Design C).
+
+    u is clamped to [least, most] first, which must lie within ±2^20. Only the low byte counts where a later step clamps
+    nothing: `toward_zero` and `to_odd` may end one beyond.
+    """
+    cdef carrier magnitudes = ~(<carrier> 0) >> 1
+    cdef real magic, shifted
+    cdef int32_t q
+    magic = 12582912.0 if real is float else 6755399441055744.0
+    if mode == TOWARD_POSITIVE:
+        u = u + <real> 0.5
+    elif mode != NEAREST_EVEN and mode != NEAREST_AWAY:
+        u = u - <real> 0.5
+    u = larger(least, smaller(most, u))
+    shifted = u + magic
+    if real is float:
+        q = <int32_t> (bits_of_float(shifted)) + (offset - 0x4B400000)
+        distance[0] = bits_of_float(u - (shifted - magic)) & magnitudes
+    else:
+        q = <int32_t> bits_of_double(shifted) + offset
+        distance[0] = <carrier> bits_of_double(u - (shifted - magic)) & magnitudes
+    if mode == TOWARD_ZERO:
+        q = q + <int32_t> (q < 0)
+    if mode == TO_ODD:
+        q = q + (~q & 1)
+    return q

@@ -1,0 +1,19 @@
+"""Shared by all tests: the hardware witness, compiled once, and a hypothesis that draws alike each time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import witness as hardware
+
+pytest.register_assert_rewrite("judging")
+
+settings.register_profile("bitquant", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bitquant")
+
+
+@pytest.fixture(scope="session")
+def witness(tmp_path_factory):
+    """Compile and load the CPU's own conversions."""
+    return hardware.load(tmp_path_factory.mktemp("witness"))

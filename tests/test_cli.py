@@ -1,0 +1,576 @@
+"""The bitquant command: what it writes is what the library gives, what it prints is true, errors are one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import bitquant as bq
+from bitquant.cli import show, tour
+from bitquant.cli.app import app
+from bitquant.data import DigitsModel, load_digits_model
+from bitquant.files import load_quantized, read_tensors, write_tensors
+
+RNG = np.random.default_rng(7)
+W = RNG.standard_normal((4, 6)).astype(np.float32)
+TENSORS = {
+    "w": W,
+    "b": RNG.standard_normal(6).astype(np.float32) * np.float32(1e-39),
+    "half": np.float16([1.5, -2.0]),
+    "brain": np.array([1.0, -3.0], np.float32).astype(ml_dtypes.bfloat16),
+    "double": np.float64([0.1, 1e30]),
+    "scalar": np.array(3.7, np.float32),
+    "empty": np.zeros((0, 3), np.float32),
+    "ids": np.int64([1, 2**60]),
+    "mask": np.array([True, False]),
+    "eighth": np.zeros(2, ml_dtypes.float8_e4m3fn),
+}
+FLOATS = ("w", "b", "half", "brain", "double", "scalar", "empty")
+KEPT = ("ids", "mask", "eighth")
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def bitquant(*arguments, env=None):
+    """Run a command in this process: exit status, standard output, standard error."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env=env)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def works(*arguments, env=None):
+    status, out, err = bitquant(*arguments, env=env)
+    assert (status, err) == (0, "")
+    return out
+
+
+def fails(*arguments):
+    """The one line of an error."""
+    status, out, err = bitquant(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("bitquant: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def process(*arguments, **options):
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
+    environment |= options.pop("env", {})
+    return subprocess.run(
+        [sys.executable, "-m", "bitquant", *map(str, arguments)],
+        capture_output=True, text=True, env=environment, check=False, **options,
+    )  # fmt: skip
+
+
+def same_bits(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.npz"
+    write_tensors(path, TENSORS, {"made by": "a test"})
+    return path
+
+
+# --- The process --------------------------------------------------------------------------------------------
+
+
+def test_python_m_bitquant_runs():
+    done = process("formats", "fp16")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "65504" in done.stdout
+
+
+def test_an_error_is_one_line_on_standard_error_and_status_2(tmp_path):
+    done = process("convert", tmp_path / "missing.npz", "-o", tmp_path / "out.npz", "--to", "bf16")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"bitquant: there is no file {tmp_path}/missing.npz: check the name\n"
+
+
+def test_an_error_of_usage_has_no_traceback():
+    done = process("convert", "a.npz")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--output" in done.stderr or "-o" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_cli_extra_one_line_says_what_to_install(missing):
+    program = f"import sys; sys.modules[{missing!r}] = None; import bitquant.cli; bitquant.cli.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "bitquant: the command line needs typer and rich: pip install 'bitquant[cli]'\n"
+
+
+def test_starting_imports_no_tensor_library():
+    program = (
+        "import sys; sys.argv = ['bitquant', 'formats']\n"
+        "try:\n    from bitquant.cli import main; main()\n"
+        "finally:\n    print(sorted({'torch', 'safetensors', 'jax', 'rich.progress'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_and_every_command_has_help():
+    assert works("--version") == f"bitquant {bq.__version__}\n"
+    for command in ("tour", "formats", "convert", "quantize"):
+        assert command in works("--help")
+        assert "--help" in works(command, "--help")
+
+
+def test_a_reader_who_leaves_early_gets_no_traceback():
+    done = subprocess.run(
+        f"{sys.executable} -m bitquant tour | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("bitquant tour")
+    assert "Traceback" not in done.stderr
+
+
+# --- formats ------------------------------------------------------------------------------------------------
+
+
+def test_formats_lists_every_row_of_the_table_in_its_order():
+    lines = works("formats").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [fmt.name for fmt in bq.formats()]
+    half = next(line for line in lines if line.startswith("float16"))
+    assert half.split() == [
+        "float16",
+        "16",
+        "5/10/15",
+        "65504",
+        "6.104e-05",
+        "5.96e-08",
+        "0.0009766",
+        "12.0",
+        "241",
+        "63,487",
+    ]
+
+
+def test_formats_as_json_has_the_exact_values_of_the_rows():
+    rows = json.loads(works("formats", "--json"))
+    for row, fmt in zip(rows, bq.formats(), strict=True):
+        facts = ("name", "bits", "exponent_bits", "significand_bits", "bias", "max", "min", "epsilon", "decades")
+        assert {key: row[key] for key in facts} == {key: getattr(fmt, key) for key in facts}
+        assert (row["smallest_normal"], row["finite_count"]) == (fmt.smallest_normal, fmt.finite_count)
+
+
+def test_formats_takes_names_and_aliases_and_refuses_others():
+    assert [row["name"] for row in json.loads(works("formats", "bf16", "half", "--json"))] == ["bfloat16", "float16"]
+    assert "'float33'" in fails("formats", "float33")
+
+
+def test_tables_keep_to_80_columns_where_the_width_is_known():
+    for arguments in (["formats"], ["formats", "float64"]):
+        assert max(map(len, works(*arguments, env={"COLUMNS": "80"}).splitlines())) <= 80
+
+
+# --- convert ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("to", [fmt.name for fmt in bq.formats() if not fmt.is_integer and fmt.dtype is not None])
+def test_convert_gives_every_float_tensor_the_bits_of_the_library(tmp_path, source, suffix, to):
+    out = tmp_path / f"out{suffix}"
+    report = json.loads(works("convert", source, "-o", out, "--to", to, "--json"))
+    tensors, metadata = read_tensors(out)
+    assert set(tensors) == set(TENSORS)
+    assert metadata == {"made by": "a test"}
+    for name in FLOATS:
+        flags = bq.Flags()
+        assert same_bits(tensors[name], np.asarray(bq.convert(TENSORS[name], to, flags=flags)))
+        row = next(row for row in report["tensors"] if row["name"] == name)
+        counted = {flag: getattr(flags, flag) for flag in ("inexact", "overflow", "underflow", "invalid")}
+        assert {flag: row[flag] for flag in counted} == counted
+    for name in KEPT:
+        assert same_bits(tensors[name], TENSORS[name])
+    assert [row["name"] for row in report["kept"]] == list(KEPT)
+    assert report["totals"]["numbers"] == sum(TENSORS[name].size for name in FLOATS)
+    assert report["totals"]["inexact"] == sum(row["inexact"] for row in report["tensors"])
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"rounding": "toward_zero"},
+        {"rounding": "RTP", "overflow": "saturate"},
+        {"subnormals": "flush"},
+        {"overflow": "saturate_finite", "nan": "zero"},
+        {"threads": 2},
+    ],
+)
+def test_convert_passes_its_rules_on(tmp_path, source, rules):
+    options = [word for key, value in rules.items() for word in (f"--{key}", value)]
+    works("convert", source, "-o", tmp_path / "out.npz", "--to", "fp16", *options)
+    tensors, _ = read_tensors(tmp_path / "out.npz")
+    for name in FLOATS:
+        assert same_bits(tensors[name], np.asarray(bq.convert(TENSORS[name], "fp16", **rules)))
+
+
+def test_convert_to_a_format_without_a_dtype_writes_its_values_as_float32(tmp_path, source):
+    out = works("convert", source, "-o", tmp_path / "out.npz", "--to", "tf32")
+    assert "tfloat32 (as float32, which holds each of its numbers)" in out
+    tensors, _ = read_tensors(tmp_path / "out.npz")
+    assert same_bits(tensors["w"], bq.decode(bq.encode(W, "tf32"), "tf32", "float32"))
+
+
+def test_convert_shows_the_flags_of_each_tensor(tmp_path, source):
+    lines = works("convert", source, "-o", tmp_path / "out.npz", "--to", "fp16").splitlines()
+    assert lines[0].split() == ["tensor", "shape", "from", "inexact", "overflow", "underflow", "invalid"]
+    assert next(line for line in lines if line.startswith("b ")).split() == ["b", "6", "float32", "6", "0", "6", "0"]
+    assert next(line for line in lines if line.startswith("double")).split() == [
+        "double",
+        "2",
+        "float64",
+        "2",
+        "1",
+        "0",
+        "0",
+    ]
+    assert "kept as they are: ids (int64), mask (bool), eighth (float8_e4m3fn)" in lines
+
+
+def test_convert_of_one_npy_writes_one_npy(tmp_path):
+    np.save(tmp_path / "w.npy", W)
+    works("convert", tmp_path / "w.npy", "-o", tmp_path / "h.npy", "--to", "fp16")
+    assert same_bits(np.load(tmp_path / "h.npy"), W.astype(np.float16))
+
+
+# --- quantize -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {}),
+        (["--scheme", "asymmetric"], {"scheme": "asymmetric"}),
+        (["--scheme", "asymmetric", "--include-zero"], {"scheme": "asymmetric", "include_zero": True}),
+        (["--bits", "4"], {"bits": 4}),
+        (["--bits", "3", "--unsigned"], {"bits": 3, "signed": False}),
+        (["--full"], {"narrow": False}),
+        (["--scheme", "asymmetric", "--narrow"], {"scheme": "asymmetric", "narrow": True}),
+        (["--rounding", "toward_zero"], {"rounding": "toward_zero"}),
+        (["--step-format", "fp32"], {"step_format": "fp32"}),
+        (["--range", "-0.5", "0.5"], {"range": (-0.5, 0.5)}),
+        (["--range", "-0.5", "1"], {"range": (-0.5, 1), "scheme": "asymmetric"}),
+        (["--scheme", "clipped", "--range", "-0.5", "1"], {"range": (-0.5, 1), "scheme": "asymmetric"}),
+        (["--scheme", "symmetric", "--range", "-0.5", "1"], {"range": (-0.5, 1)}),
+        (["--threads", "2"], {}),
+        (["--axis", "0"], {"axis": 0}),
+        (["--axis", "-1"], {"axis": -1}),
+    ],
+)
+def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, expected):
+    out = tmp_path / "q.safetensors"
+    report = json.loads(works("quantize", source, "-o", out, *options, "--json"))
+    items, metadata = load_quantized(out)
+    assert metadata == {"made by": "a test"}
+    assert [row["name"] for row in report["tensors"]] == [name for name in FLOATS if name != "empty"]
+    for row in report["tensors"]:
+        x, keywords = TENSORS[row["name"]], dict(expected)
+        if x.ndim < 2:
+            keywords.pop("axis", None)
+        made = bq.quantize(x, **keywords)
+        item = items[row["name"]]
+        assert same_bits(item.codes, np.asarray(made.codes))
+        assert item.scale == made.exact_scale
+        error = made.error(x)
+        assert (row["mse"], row["max_abs"], row["clipped"]) == (error.mse, error.max_abs, error.clipped)
+        assert float(row["sqnr_db"]) == error.sqnr_db
+        assert row["bytes_before"] == x.nbytes
+        stored, _ = read_tensors(out)
+        parts = (stored[f"{row['name']}{part}"] for part in ("", ".step", ".zero_point"))
+        assert row["bytes_after"] == sum(part.nbytes for part in parts)
+    assert report["totals"]["bytes_after"] == sum(row["bytes_after"] for row in report["tensors"])
+    assert {row["name"]: row["reason"] for row in report["kept"]} == {
+        "empty": "empty", "ids": "int64", "mask": "bool", "eighth": "float8_e4m3fn",
+    }  # fmt: skip
+    assert same_bits(items["ids"], TENSORS["ids"])
+
+
+def test_quantize_says_in_the_row_which_tensor_got_one_step_for_all(tmp_path, source):
+    lines = works("quantize", source, "-o", tmp_path / "q.npz", "--axis", "0").splitlines()
+    assert "4 steps" in next(line for line in lines if line.startswith("w "))
+    assert "1-D: one step for all" in next(line for line in lines if line.startswith("b "))
+    assert "0-D: one step for all" in next(line for line in lines if line.startswith("scalar "))
+
+
+def test_quantize_chooses_tensors_by_pattern(tmp_path, source):
+    def chosen(*options):
+        report = works("quantize", source, "-o", tmp_path / "q.npz", "--force", "--json", *options)
+        return [row["name"] for row in json.loads(report)["tensors"]]
+
+    assert chosen("--only", "w") == ["w"]
+    assert chosen("--only", "b*") == ["b", "brain"]
+    assert chosen("--only", "b*", "--only", "w", "--skip", "brain") == ["w", "b"]
+    assert "B" not in chosen("--skip", "[!w]*")
+
+
+def test_quantize_prints_a_row_for_each_tensor_and_the_totals(tmp_path):
+    write_tensors(tmp_path / "in.npz", {"w": np.float32([1, -0.5, 127]), "v": np.float32([0.1, 1])})
+    out = works("quantize", tmp_path / "in.npz", "-o", tmp_path / "q.npz")
+    head, *rows, totals, worst, written = out.splitlines()
+    assert head.split() == [
+        "tensor",
+        "shape",
+        "bytes",
+        "step",
+        "zero",
+        "mse",
+        "max",
+        "error",
+        "SQNR",
+        "dB",
+        "clipped",
+        "cosine",
+    ]
+    assert rows[0].split() == ["w", "3", "12", "→", "15", "1", "0", "0.0833", "0.5", "48.1", "0", "0.999992"]
+    assert totals == "2 tensors, 5 numbers: 20 → 29 bytes, 1.45 times larger"
+    assert worst.startswith("lowest SQNR")
+    assert written == f"written: {tmp_path}/q.npz"
+
+
+def test_an_exact_result_has_infinite_sqnr_in_valid_json(tmp_path):
+    write_tensors(tmp_path / "in.npz", {"w": np.float32([127, -127])})
+    out = works("quantize", tmp_path / "in.npz", "-o", tmp_path / "q.npz", "--json")
+    report = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert report["tensors"][0]["sqnr_db"] == "inf"
+    assert "inf" in works("quantize", tmp_path / "in.npz", "-o", tmp_path / "q.npz", "--force")
+
+
+def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
+    for options in ([], ["--axis", "0"], ["--scheme", "asymmetric"]):
+        arguments = ["quantize", source, "-o", tmp_path / "q.npz", "--force", "--only", "[wb]", *options]
+        out = works(*arguments, env={"COLUMNS": "80"})
+        assert max(len(line) for line in out.splitlines() if not line.startswith("written")) <= 80
+        assert out.count("SQNR dB") == 1
+
+
+# --- Errors -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("convert {in} -o {out} --to float33", "no format is called 'float33'"),
+        ("convert {in} -o {out} --to fp16 --rounding up", "rounding='up'"),
+        ("convert {in} -o {out} --to fp16 --overflow wrap", "'w'.*overflow='wrap'"),
+        ("convert {in} -o {out} --to fp16 --threads 0", "threads=0"),
+        ("convert {in} -o {in} --to fp16", "is the input itself"),
+        ("convert {in} -o {in} --to fp16 --force", "is the input itself"),
+        ("convert {in} -o {there} --to fp16", "exists.*--force"),
+        ("convert {in} -o {out}.bin --to fp16", "known kind"),
+        ("convert {in} -o {out}.npy --to fp16", "one tensor"),
+        ("convert {in} -o {dir}/missing/out.npz --to fp16", "no folder"),
+        ("convert {dir} -o {out} --to fp16", "is a folder"),
+        ("convert {text} -o {out} --to fp16", "no readable .npz"),
+        ("convert {ints} -o {out} --to fp16", "no float tensor"),
+        ("convert {nan} -o {out} --to int8", "'bad': x has NaN at index 1"),
+        ("convert {codes} -o {out} --to fp16", "has been quantized"),
+        ("quantize {codes} -o {out}", "has been quantized"),
+        ("quantize {nan} -o {out}", "'bad': x has NaN at index 1.*saturate"),
+        ("quantize {in} -o {out} --bits 9", "bits=9"),
+        ("quantize {in} -o {out} --bits 1", "bits=1"),
+        ("quantize {in} -o {out} --scheme upside", "scheme='upside'"),
+        ("quantize {in} -o {out} --scheme clipped", "add --range LOW HIGH"),
+        ("quantize {in} -o {out} --range 1 -1", "low must not exceed high"),
+        ("quantize {in} -o {out} --range nan 1", "finite"),
+        ("quantize {in} -o {out} --range -1 1 --axis 0", "one of the two"),
+        ("quantize {in} -o {out} --only nothing", "no tensor .* is left"),
+        ("quantize {in} -o {out} --step-format int8", "step_format=int8"),
+        ("quantize {in} -o {out} --nonfinite maybe", "nonfinite='maybe'"),
+        ("quantize {taken} -o {out}", "'w.step'"),
+        ("quantize {in} -o {dir}/q.npy", "one tensor"),
+        ("tour --save {there}", "exists"),
+        ("tour --save {dir}/digits.npy", "one tensor"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_and_leave_nothing_behind(tmp_path, source, arguments, words):
+    places = {"in": source, "out": tmp_path / "out.npz", "dir": tmp_path}
+    places |= {name: tmp_path / f"{name}.npz" for name in ("there", "text", "ints", "nan", "codes", "taken")}
+    write_tensors(places["there"], {"x": W})
+    places["text"].write_text("not a zip")
+    write_tensors(places["ints"], {"x": np.int32([1])})
+    write_tensors(places["nan"], {"good": W, "bad": np.float32([0, np.nan])})
+    write_tensors(places["taken"], {"w": W, "w.step": W})
+    works("quantize", source, "-o", places["codes"])
+    before = sorted(os.listdir(tmp_path))
+    assert re.search(words, fails(*shlex.split(arguments.format(**places))))
+    assert sorted(os.listdir(tmp_path)) == before
+    assert same_bits(read_tensors(places["there"])[0]["x"], W)
+
+
+@pytest.mark.parametrize("command", [["convert", "--to", "fp16"], ["quantize"]])
+def test_an_interrupted_command_leaves_nothing_behind(tmp_path, source, monkeypatch, command):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    status, _, err = bitquant(command[0], source, "-o", tmp_path / "out.npz", *command[1:])
+    assert status != 0
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == ["in.npz"]
+
+
+# --- The screen ---------------------------------------------------------------------------------------------
+
+
+def test_names_from_a_file_move_no_cursor(tmp_path):
+    evil = "\x1b[2Jw\r\n[red]x[/red]"
+    write_tensors(tmp_path / "in.npz", {evil: W})
+    for arguments in (["convert", "--to", "fp16"], ["quantize"]):
+        out = works(arguments[0], tmp_path / "in.npz", "-o", tmp_path / "o.npz", "--force", *arguments[1:])
+        assert "\x1b" not in out
+        assert r"\x1b[2Jw\r\n[red]x[/red]" in out
+    write_tensors(tmp_path / "bad.npz", {evil: np.float32([np.nan])})
+    assert "\x1b" not in fails("quantize", tmp_path / "bad.npz", "-o", tmp_path / "o2.npz")
+
+
+def test_colour_is_for_terminals_and_no_color_is_respected():
+    assert not ANSI.search(process("formats").stdout)
+    assert ANSI.search(process("formats", env={"FORCE_COLOR": "1"}).stdout)
+    coloured = ANSI.findall(process("formats", env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout)
+    assert all(re.fullmatch(r"\x1b\[[0-9]m", code) for code in coloured)  # bold at most, no colour
+
+
+def test_the_progress_bar_is_on_a_terminals_standard_error_and_json_stays_clean(tmp_path, source):
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "bitquant", "quantize", source, "-o", tmp_path / "q.npz", "--json"],
+        stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    bar = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "quantizing" in bar
+    assert json.loads(done.stdout)["totals"]["tensors"] == 6
+
+
+@pytest.mark.parametrize(
+    ("x", "text"), [(0, "0"), (-0.0, "0"), (65504.0, "65504"), (1e6, "1e+06"), (0.00123456, "0.00123")]
+)
+def test_numbers_are_short(x, text):
+    assert show.number(x) == text
+
+
+# --- tour ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def story():
+    done = process("tour", env={"COLUMNS": "80"})
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def line_of(story, start):
+    return next(line for line in story.splitlines() if line.strip().startswith(start))
+
+
+def test_the_tour_fits_80_columns_and_two_screens(story):
+    assert max(map(len, story.splitlines())) <= 80
+    assert len(story.splitlines()) <= 80
+    assert not ANSI.search(story)
+
+
+def test_the_tour_tells_its_story_in_order(story):
+    titles = re.findall(r"^(\d)  (.*)$", story, re.MULTILINE)
+    assert [int(number) for number, _ in titles] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_tour_shows_what_the_library_and_the_model_say(story):
+    model = load_digits_model()
+    weights = {name: x for name, x in model.tensors.items() if name.endswith("weight")}
+    count = sum(x.size for x in model.tensors.values())
+    assert f"{count:,}" in story
+    for fmt, name in ((bq.FP32, "FP32"), (bq.FP16, "FP16"), (bq.BF16, "BF16"), (bq.INT8, "INT8")):
+        row = line_of(story, f"{name}  ").split()
+        assert row[1:4] == [str(fmt.bits), str(fmt.exponent_bits), str(fmt.significand_bits)]
+        assert row[-1] == f"{fmt.decades:.1f}"
+    for label, how in (
+        ("INT8 symmetric", bq.symmetric),
+        ("INT8 asymmetric", bq.asymmetric),
+        ("INT4 symmetric", lambda x: bq.symmetric(x, bits=4)),
+    ):
+        made = {name: how(x) for name, x in weights.items()}
+        share = model.accuracy({name: np.asarray(q.dequantize()) for name, q in made.items()})
+        largest = max(q.error(weights[name]).max_abs for name, q in made.items())
+        row = line_of(story, f"{label}  ").split()
+        assert row[-1] == f"{share:.1%}"
+        assert row[-2] == f"{largest:.3g}"
+
+
+def test_the_planted_outlier_is_said_to_be_planted_and_does_what_is_said(story):
+    model = load_digits_model()
+    w = model.tensors["layer1.weight"].copy()
+    w[0, 32] = 100 * np.abs(w).max()
+    assert np.array_equal(model.logits(tensors={"layer1.weight": w}), model.logits())
+    told = " ".join(story.split())
+    assert "Planted for this tour: layer1.weight[0, 32] = 100 × max|w|" in told
+    assert "not one bit of an answer changes" in told
+    broken = {name: x for name, x in model.tensors.items() if name.endswith("weight")} | {"layer1.weight": w}
+    share = model.accuracy({name: np.asarray(bq.symmetric(x).dequantize()) for name, x in broken.items()})
+    assert line_of(story, "INT8, with the outlier").split()[-1] == f"{share:.1%}"
+    assert share < 0.2
+
+
+def test_the_tours_number_goes_through_the_bits_as_the_library_sends_it(story):
+    w = load_digits_model().tensors["layer1.weight"]
+    x, q = w[3, 20], bq.symmetric(w)
+    for fmt, name in ((bq.FP32, "FP32"), (bq.FP16, "FP16"), (bq.BF16, "BF16")):
+        row = line_of(story, f"{name} 0 ").split()
+        assert int("".join(row[1:4]), 2) == int(bq.encode(x, fmt))
+    assert f"= {int(q.codes[3, 20])}, bits {int(q.codes[3, 20]) & 255:08b}" in story
+
+
+def test_every_figure_of_the_tour_is_computed(monkeypatch):
+    """With another model, everything that depends on the model changes; nothing is typed in."""
+    model = load_digits_model()
+    wrong = DigitsModel({n: -x for n, x in model.tensors.items()}, model.images[:200], model.labels[:200])
+    before = works("tour")
+    monkeypatch.setattr(tour, "load_digits_model", lambda: wrong)
+    after = works("tour")
+    assert "99.6%" in before
+    assert "99.6%" not in after
+    assert "200 images" in " ".join(after.split())
+
+
+def test_a_plain_tour_is_ascii_and_tells_the_same(story):
+    plain = works("tour", "--plain", env={"FORCE_COLOR": "1"})
+    assert plain.isascii()
+    assert not ANSI.search(plain)
+    assert re.findall(r"\d\d\.\d%", plain) == re.findall(r"\d\d\.\d%", story)
+
+
+def test_a_stream_that_is_ascii_gets_ascii(tmp_path):
+    done = process("tour", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+
+
+def test_the_commands_that_the_tour_prints_work_as_printed(story, tmp_path):
+    commands = re.findall(r"^  (bitquant .*?)(?:  # .*)?$", story, re.MULTILINE)
+    assert len(commands) == len(tour.COMMANDS) >= 5
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        assert name == "bitquant"
+        done = process(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    made = {arguments[arguments.index("-o") + 1] for arguments in map(shlex.split, commands) if "-o" in arguments}
+    assert set(os.listdir(tmp_path)) == made | {tour.MODEL_FILE}
+    model = load_digits_model()
+    saved, _ = read_tensors(tmp_path / tour.MODEL_FILE)
+    assert all(same_bits(saved[name], tensor) for name, tensor in model.tensors.items())
+    items, _ = load_quantized(tmp_path / "int8.npz")
+    assert same_bits(items["layer1.weight"].codes, bq.symmetric(model.tensors["layer1.weight"]).codes)

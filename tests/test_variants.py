@@ -1,0 +1,127 @@
+"""The same bits from every CPU variant of the kernels: each is built alone, and all give one digest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bitquant as bq
+
+pytestmark = pytest.mark.exhaustive  # compiles
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(bq.__file__).parent
+
+# What a level adds to the one before (x86-64 psABI, table 3.1), as /proc/cpuinfo calls it.
+LEVELS = {
+    "x86-64-v2": "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
+    "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
+    "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
+}
+
+# Runs in a process of its own: prints where it found bitquant, and a digest of all results and masks.
+SCRIPT = """
+import hashlib, itertools
+import numpy as np
+import bitquant as bq
+from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS
+
+digest = hashlib.sha256()
+draw = np.random.default_rng(754)
+
+def inputs(fmt):
+    word = fmt.code_dtype
+    if fmt.bits <= 16:
+        return np.arange(2**fmt.bits, dtype=np.uint64).astype(word)
+    anywhere = draw.integers(0, 2**fmt.bits - 1, 6000, np.uint64, endpoint=True)
+    t = fmt.significand_bits
+    fields = np.arange(2**fmt.exponent_bits, dtype=np.uint64) << np.uint64(t)
+    some = [fields, fields + np.uint64(1), fields - np.uint64(1)]
+    some += [fields + np.uint64(1 << k) for k in range(t)]
+    some += [fields + np.uint64((1 << k) + 1) for k in range(1, t)]
+    ends = np.concatenate(some) & np.uint64(2**fmt.magnitude_bits - 1)
+    # A long run within the range of every format takes the short path of the kernels.
+    one = fmt.bias << t
+    ordinary = np.uint64(one) + draw.integers(0, 1 << (t + 2), 6000, np.uint64)
+    numbers = np.concatenate([ordinary, draw.permutation(ends)[:20000], anywhere, ordinary])
+    numbers[::3] ^= np.uint64(1 << fmt.magnitude_bits)
+    return numbers.astype(word)
+
+for source, target in itertools.product(bq.formats(), bq.formats()):
+    codes = inputs(source)
+    overflows = ["saturate", "wrap"] if target.is_integer else ["ieee", "saturate", "saturate_finite"]
+    nans = ["zero", "max"] if target.is_integer else ["preserve", "canonical", "zero", "max"]
+    for k, (rounding, overflow, subnormals) in enumerate(itertools.product(ROUNDINGS, overflows, SUBNORMALS)):
+        rules = dict(rounding=rounding, overflow=overflow, subnormals=subnormals, nan=nans[k % len(nans)],
+                     tininess=list(TININESS)[k % 2])
+        flags = bq.Flags(record=True)
+        counted = bq.encode(codes, target, source, flags=flags, **rules)
+        plain = bq.encode(codes, target, source, **rules)
+        assert counted.tobytes() == plain.tobytes(), (source, target, rules)
+        digest.update(plain.tobytes())
+        digest.update(flags.mask.tobytes())
+        digest.update(repr((flags.invalid, flags.overflow, flags.underflow, flags.inexact)).encode())
+        for cut in (1, 31):  # another start in the vector
+            digest.update(bq.encode(codes[cut:][:999], target, source, **rules).tobytes())
+
+print(bq.__file__)
+print(digest.hexdigest())
+"""
+
+
+def digest(folder):
+    """Run the script with the package in a folder; return the digest."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found, value = done.stdout.split()
+    assert Path(found).is_relative_to(folder), "another bitquant was imported"
+    return value
+
+
+@pytest.fixture(scope="module")
+def installed():
+    """Return the digest of the build under test, which picks a variant for this CPU."""
+    return digest(PACKAGE.parent)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_cpu_variant_gives_the_same_bits(level, installed, tmp_path):
+    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        pytest.skip("no C compiler: looked for cc, gcc and clang")
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("no source tree beside the tests")
+    cpuinfo = Path("/proc/cpuinfo")
+    present = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    needed = " ".join(list(LEVELS.values())[: list(LEVELS).index(level) + 1]).split()
+    if missing := [flag for flag in needed if flag not in present]:
+        pytest.skip(f"this CPU lacks {' '.join(missing)}, or is no x86-64 under Linux")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tmp_path)
+    ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=ignored)
+    built = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        env={**os.environ, "BITQUANT_ARCH": level, "PYTHONPATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    assert f"-march={level}" in built.stdout + built.stderr
+    assert digest(tmp_path / "src") == installed
