@@ -174,6 +174,8 @@ def _narrow(
     # as long as nobody asks for their flags.
     same = target.bias == carrier.bias and not (counted or flush_input or flush_output)
     first = 1 if same else max(_bits(target.smallest_normal, carrier), flush_input)
+    beyond = _beyond(target, rounding, overflow)
+    ceiling = target.largest_code if set(beyond) == {target.largest_code} else target.largest_code + 1
     return Narrow(
         carrier.code_dtype.itemsize,
         size,
@@ -187,7 +189,9 @@ def _narrow(
         sign_shift=target.magnitude_bits,
         largest=target.largest_code,
         infinity=target.largest_code if overflow == "saturate" else target.infinity_code,
-        beyond=_beyond(target, rounding, overflow),
+        ceiling=ceiling,
+        beyond=beyond,
+        split=beyond != (ceiling, ceiling),
         nan={"zero": 0, "max": target.largest_code}.get(nan, target.nan_code),
         payload=(1 << (target.significand_bits - 1)) - 1 if nan in ("preserve", "raise") else 0,
         nan_sign=nan in ("preserve", "raise"),

@@ -336,7 +336,7 @@ cdef inline uint64_t value_of(
     cdef bint negative = steps < 0
     cdef wide product = <wide> (-steps if negative else steps) * denominator
     cdef wide quotient
-    cdef int32_t up, length
+    cdef int32_t up, length, field
     cdef uint64_t magnitude
     if product == 0:
         return 0
@@ -349,7 +349,9 @@ cdef inline uint64_t value_of(
     magnitude = <uint64_t> (quotient >> (length - 62)) | (
         product % numerator != 0 or quotient & (((<wide> 1) << (length - 62)) - 1) != 0
     )
-    magnitude = round_pack(<Mode> t.mode, <uint64_t> negative, magnitude, length - 1 - up - exponent + 1023, t)
+    field = length - 1 - up - exponent + 1023
+    field = field if field < t.rebias + t.exponent_end else t.rebias + t.exponent_end
+    magnitude = round_pack(<Mode> t.mode, <uint64_t> negative, magnitude, field, t)
     if magnitude > t.largest:
         magnitude = t.beyond[negative]
     return magnitude | (<uint64_t> negative << t.sign_shift)

@@ -11,7 +11,7 @@
 """
 
 from bitquant.kernels.machine cimport carrier, int32_t, loop, select, uint8_t, uint32_t, uint64_t
-from bitquant.kernels.propose cimport propose
+from bitquant.kernels.propose cimport propose, real
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, round_off,
 )
@@ -86,14 +86,12 @@ cdef enum:
 
 
 cdef inline bint proposed(
-    const Mode mode, const float *source, uint8_t *target, const Range *r, size_t n
+    const Mode mode, const real *source, uint8_t *target, const Range *r, size_t n, carrier certain
 ) noexcept nogil:
     """Design C. Returns whether the run was beyond doubt; if not, the target is to be written again."""
     cdef int32_t high = <int32_t> r.most[0], low = -<int32_t> r.most[1], q
-    # Adding or subtracting one half is off by at most 2^-16 below 512; the nearest modes do without and are exact.
-    cdef uint32_t away, farthest = 0
-    cdef uint32_t certain = 0x3EFFFFFF if mode == NEAREST_EVEN or mode == NEAREST_AWAY else 0x3EFFF000
-    cdef float least = <float> low - <float> 1.25, most = <float> high + <float> 1.25
+    cdef real least = <real> low - <real> 1.25, most = <real> high + <real> 1.25
+    cdef carrier away, farthest = 0
     cdef size_t i
     for i in range(n):
         q = propose(mode, source[i], least, most, 0, &away)
@@ -108,16 +106,24 @@ cdef inline void in_runs(
     const Mode mode, const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r,
     Tally *tally, size_t n
 ) noexcept nogil:
+    cdef bint sure, hopeful = not (counted or r.wrap or r.flush_input)
     cdef size_t at = 0, length
-    if carrier is uint32_t:
-        if not counted and not r.wrap and not r.flush_input:
-            while at < n:
-                length = n - at if n - at < RUN else RUN
-                if not proposed(mode, <const float *> source + at, target + at, r, length):
-                    to_integer(mode, counted, source + at, target + at, mask, r, tally, length)
-                at += length
-            return
-    to_integer(mode, counted, source, target, mask, r, tally, n)
+    while at < n:
+        length = n - at if n - at < RUN else RUN
+        sure = False
+        # A distance below one half decides; the modes that add or subtract a half are off by 2^-16 at most below 512.
+        if hopeful and carrier is uint32_t:
+            sure = proposed(
+                mode, <const float *> source + at, target + at, r, length,
+                <uint32_t> 0x3EFFFFFF if mode == NEAREST_EVEN or mode == NEAREST_AWAY else <uint32_t> 0x3EFFF000,
+            )
+        if hopeful and carrier is uint64_t:
+            sure = proposed(
+                mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL
+            )
+        if not sure:
+            to_integer(mode, counted, source + at, target + at, mask + at, r, tally, length)
+        at += length
 
 
 cdef inline void in_mode(

@@ -14,8 +14,10 @@ cdef struct Target:
     uint32_t cut                # bits of the lane's significand below the target's last bit; at least 2
     uint32_t sign_shift
     uint64_t largest            # magnitude of the largest finite number
-    uint64_t infinity           # magnitude given for an infinity
+    uint64_t ceiling            # rounded magnitudes are lowered to this one: `largest`, or the one after it
     uint64_t beyond[2]          # magnitude given on overflow, for + and −
+    bint split                  # whether one of them is not `ceiling`
+    uint64_t infinity           # magnitude given for an infinity
     uint64_t nan                # magnitude given for NaN ...
     uint64_t payload            # ... and which bits of it come from the source
     uint64_t nan_sign           # 1 where NaN keeps its sign
@@ -44,9 +46,11 @@ cdef inline lane cut_of(int32_t exponent, const Target *t, lane zero) noexcept n
 cdef inline lane round_pack(
     const Mode mode, lane negative, lane significand, int32_t exponent, const Target *t
 ) noexcept nogil:
-    """Steps 1 to 4: the magnitude of the rounded number, before the overflow rule. The one place that rounds."""
-    cdef int32_t first = t.rebias + 1, end = t.rebias + t.exponent_end
+    """Steps 1 to 4: the magnitude of the rounded number, before the overflow rule. The one place that rounds.
+
+    Requires exponent ≤ rebias + exponent_end, so that the magnitude fits the lane.
+    """
+    cdef int32_t first = t.rebias + 1
     cdef lane kept = round_off(mode, significand, cut_of(exponent, t, significand), negative)
     exponent = exponent if exponent > first else first
-    exponent = exponent if exponent < end else end
     return ((<lane> (exponent - first)) << t.stored) + kept

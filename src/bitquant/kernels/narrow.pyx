@@ -10,15 +10,18 @@
 #         3  kept = significand / 2^cut          rounded once (rounding.pxd)
 #         4  (field − 1) · 2^stored + kept       the hidden bit of `kept` adds the missing 1 to the exponent field, and
 #                                                so does a carry out of the significand: no special case
-#         5  larger than `largest`: the overflow rule
+#         5  lowered to `ceiling`, the magnitude after the largest finite one, which marks an overflow (and is
+#         infinity);
+#                                                or to the largest itself where every overflow gives that
 #
 # (C) The ordinary path: where values are zero, or normal in the target and not beyond its largest number, step 4 is
 #     the source's own bit pattern, rebiased and rounded at a constant place. The loop writes that for every run of
 #     256 and keeps the extreme magnitudes; where they are not ordinary the finite path writes the run again. Zero
 #     costs two operations: it is raised to the rebias, so that it rounds to code 0, and lowered by one for the
 #     minimum, so that it wraps around and counts as large.
-# (D) Infinity, NaN and the flush rules do not depend on the rounding mode. One patch loop writes them over what the
-#     finite path left there, in the runs that need it.
+#     The rest of a block with one such run takes the finite path at once.
+# (D) Infinity, NaN, the flush rules and overflows that do not give `ceiling` need no rounding mode. One patch loop
+#     writes them over what the finite path left there, in the runs that need it.
 # (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and
 #     stays in 32-bit lanes; wider targets use 64-bit lanes.
 # (F) Flags are a literal as well: the loops without them do not know of them. The mask of a run is written first and
@@ -55,21 +58,24 @@ cdef inline lane flags_of(
     return (over * OVERFLOW) | ((tiny & inexact) * UNDERFLOW) | (inexact * INEXACT)
 
 
-cdef inline void finite(
+cdef inline carrier finite(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t, size_t n,
     lane zero
 ) noexcept nogil:
-    """Design B. The type of `zero` says in which lanes."""
+    """Design B. The type of `zero` says in which lanes. Returns the largest magnitude of the run."""
     cdef Target row = t[0]
-    cdef lane largest = <lane> row.largest, above = <lane> row.beyond[0], below = <lane> row.beyond[1]
-    cdef lane negative, significand, magnitude, over
-    cdef carrier hidden, bits
+    cdef lane ceiling = <lane> row.ceiling
+    cdef lane negative, significand, magnitude
+    cdef carrier hidden, bits, most = 0, sign_bit
     cdef int32_t exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
+    cdef int32_t sign_from = top - row.sign_shift, last = row.rebias + row.exponent_end
     cdef size_t i
     hidden = (<carrier> 1) << stored
+    sign_bit = (<carrier> 1) << row.sign_shift
     for i in range(n):
         negative = <lane> (source[i] >> top)
         bits = source[i] & (((<carrier> 1) << top) - 1)
+        most = most if most > bits else bits
         if carrier is uint32_t:
             significand = significand32(bits)
         elif lane is uint32_t:
@@ -77,18 +83,22 @@ cdef inline void finite(
         else:
             significand = significand64_wide(bits)
         exponent = <int32_t> ((bits if bits > hidden else hidden) >> stored)
+        if carrier is uint64_t:
+            exponent = exponent if exponent < last else last
         magnitude = round_pack(mode, negative, significand, exponent, &row)
-        over = magnitude > largest
         if counted:
-            mask[i] = <uint8_t> flags_of(mode, negative, significand, exponent, over, &row)
-        magnitude = select[lane](over, select[lane](negative, below, above), magnitude)
-        target[i] = <code> (magnitude | (negative << row.sign_shift))
+            mask[i] = <uint8_t> flags_of(
+                mode, negative, significand, exponent, <lane> (magnitude > <lane> row.largest), &row
+            )
+        magnitude = magnitude if magnitude < ceiling else ceiling
+        target[i] = <code> (magnitude | <lane> ((source[i] >> sign_from) & sign_bit))
+    return most
 
 
 cdef inline void patch(
     const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t, Tally *tally, size_t n
 ) noexcept nogil:
-    """Design D: infinity, NaN and flushed numbers, over what the finite path wrote for them."""
+    """Design D: infinity, NaN, split overflows and flushed numbers, over what the finite path wrote for them."""
     cdef Target row = t[0]
     cdef carrier infinity, bits, negative, magnitude, sign, is_infinity, is_nan, quiet, flags, flushed, dropped
     cdef carrier nans = 0
@@ -105,6 +115,10 @@ cdef inline void patch(
         magnitude = <carrier> target[i] ^ sign
         is_infinity = bits == infinity
         is_nan = bits > infinity
+        magnitude = select[carrier](
+            magnitude > <carrier> row.largest,
+            select[carrier](negative, <carrier> row.beyond[1], <carrier> row.beyond[0]), magnitude,
+        )
         flushed = <carrier> (magnitude < <carrier> row.flush_output) & <carrier> (magnitude != 0)
         dropped = bits < <carrier> row.flush_input
         magnitude = select[carrier](flushed | dropped, 0, magnitude)
@@ -145,7 +159,7 @@ cdef inline void count(const uint8_t *mask, const Target *t, Tally *tally, size_
 
 cdef inline bint ordinary(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
-    Tally *tally, carrier *most, size_t n
+    Tally *tally, size_t n
 ) noexcept nogil:
     """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
     cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
@@ -168,7 +182,6 @@ cdef inline bint ordinary(
             lost = (bits & dropped) != 0
             mask[i] = <uint8_t> (lost * INEXACT)
             inexact += lost
-    most[0] = largest
     if smallest < <carrier> t.ordinary_first - 1 or largest >= <carrier> t.ordinary_end:
         return False
     if counted:
@@ -176,33 +189,29 @@ cdef inline bint ordinary(
     return True
 
 
-cdef inline void narrow_run(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
-    Tally *tally, size_t n, lane zero
-) noexcept nogil:
-    cdef carrier infinity, most
-    infinity = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
-    most = infinity
-    if code is not uint64_t:
-        if t.ordinary_end and ordinary(mode, counted, source, target, mask, t, tally, &most, n):
-            return
-    finite(mode, counted, source, target, mask, t, n, zero)
-    if most >= infinity or t.flush_input or t.flush_output:
-        patch(counted, source, target, mask, t, tally, n)
-    if counted:
-        count(mask, t, tally, n)
-
-
 cdef inline void in_mode(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
     Tally *tally, size_t n, lane zero
 ) noexcept nogil:
-    cdef size_t at = 0
+    cdef bint hopeful = t.ordinary_end != 0, flushing = t.flush_input or t.flush_output
+    cdef carrier special, most
+    cdef size_t at = 0, length
+    special = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
+    if t.split:
+        special = <carrier> t.ordinary_end
     while at < n:
-        narrow_run(
-            mode, counted, source + at, target + at, mask + at, t, tally, n - at if n - at < RUN else <size_t> RUN, zero
-        )
-        at += RUN
+        length = n - at if n - at < RUN else RUN
+        if code is not uint64_t:
+            if hopeful and ordinary(mode, counted, source + at, target + at, mask + at, t, tally, length):
+                at += length
+                continue
+        hopeful = False
+        most = finite(mode, counted, source + at, target + at, mask + at, t, length, zero)
+        if most >= special or flushing:
+            patch(counted, source + at, target + at, mask + at, t, tally, length)
+        if counted:
+            count(mask + at, t, tally, length)
+        at += length
 
 
 cdef inline void narrow(
