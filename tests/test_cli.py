@@ -33,16 +33,18 @@ TENSORS = {
     "empty": np.zeros((0, 3), np.float32),
     "ids": np.int64([1, 2**60]),
     "mask": np.array([True, False]),
+    "tokens": np.uint8([7, 255]),
     "eighth": np.zeros(2, ml_dtypes.float8_e4m3fn),
 }
 FLOATS = ("w", "b", "half", "brain", "double", "scalar", "empty")
-KEPT = ("ids", "mask", "eighth")
+KEPT = ("ids", "mask", "tokens", "eighth")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def bitquant(*arguments, env=None):
     """Run a command in this process: exit status, standard output, standard error."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env=env)
+    environment = {"COLUMNS": None, "FORCE_COLOR": None, "NO_COLOR": None, **(env or {})}
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout, done.stderr
 
@@ -238,7 +240,7 @@ def test_convert_shows_the_flags_of_each_tensor(tmp_path, source):
         "0",
         "0",
     ]
-    assert "kept as they are: ids (int64), mask (bool), eighth (float8_e4m3fn)" in lines
+    assert "kept as they are: ids (int64), mask (bool), tokens (uint8), eighth (float8_e4m3fn)" in lines
 
 
 def test_convert_of_one_npy_writes_one_npy(tmp_path):
@@ -294,7 +296,7 @@ def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, exp
         assert row["bytes_after"] == sum(part.nbytes for part in parts)
     assert report["totals"]["bytes_after"] == sum(row["bytes_after"] for row in report["tensors"])
     assert {row["name"]: row["reason"] for row in report["kept"]} == {
-        "empty": "empty", "ids": "int64", "mask": "bool", "eighth": "float8_e4m3fn",
+        "empty": "empty", "ids": "int64", "mask": "bool", "tokens": "uint8", "eighth": "float8_e4m3fn",
     }  # fmt: skip
     assert same_bits(items["ids"], TENSORS["ids"])
 

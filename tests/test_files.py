@@ -245,6 +245,31 @@ def test_a_lying_file_is_refused_in_one_sentence_that_names_it(tmp_path, suffix,
     assert ": " in sentence  # the remedy follows
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_changed_number_in_an_npz_is_noticed(tmp_path, save):
+    save(tmp_path / "x.npz", w=np.arange(64, dtype=np.float32))
+    data = (tmp_path / "x.npz").read_bytes()
+    end = data.index(b"PK\x01\x02")
+    for place in (end - 9, end - 30, end - 60):
+        (tmp_path / "x.npz").write_bytes(flipped(data, place))
+        with pytest.raises(bq.BitquantError, match=r"no readable \.npz"):
+            read_tensors(tmp_path / "x.npz")
+
+
+def test_a_zip_that_claims_gigabytes_is_refused_before_they_are_asked_for(tmp_path):
+    claim = 3 << 30
+    header = npy_file(npy_header("|u1", (claim,)))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header)
+    data = bytearray(file.getvalue())
+    directory = data.index(b"PK\x01\x02")
+    data[directory + 24 : directory + 28] = struct.pack("<I", claim + len(header))  # the size when inflated
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(bq.BitquantError, match="claims more bytes"):
+        read_tensors(tmp_path / "x.npz")
+
+
 def test_an_npz_with_a_name_twice_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"):
         (tmp_path / "x.npz").write_bytes(npz_file([("x.npy", GOOD_NPY), ("x.npy", GOOD_NPY)]))

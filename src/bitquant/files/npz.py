@@ -42,6 +42,8 @@ def read_npy(file: BinaryIO, size: int, where: str) -> NDArray[Any]:
         versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         parse = versions.get(header, np.lib.format.read_array_header_2_0)
         shape, fortran, dtype = parse(file)
+    except zipfile.BadZipFile:
+        raise  # a wrong checksum, which is the archive's
     except Exception as error:  # the parser of a hostile header raises what it pleases
         reason = _first_line(error)
         raise BitquantError(f"{where} has no readable .npy header ({reason}): write it again") from error
@@ -83,7 +85,6 @@ def read_npz(file: BinaryIO, size: int, path: str) -> tuple[Tensors, dict[str, s
                 _check_entry(entry, size, tensors, f"{path}: {name!r}")
                 with archive.open(entry) as stream:
                     tensors[name] = read_npy(cast(BinaryIO, stream), entry.file_size, f"{path}: {name!r}")
-                    stream.read(1)  # at the end of its bytes zipfile compares the checksum
     except (BitquantError, OSError):
         raise
     except Exception as error:  # the zip reader too
