@@ -44,6 +44,8 @@ def codes_of(x):
 
 def exact(x):
     """The exact values of an array's numbers, as a list of the reference's Numbers."""
+    if x.dtype.kind in "iu" and x.dtype.itemsize > 1:
+        return [reference.as_number(value) for value in x.reshape(-1).tolist()]
     fmt = reference.FORMATS[bq.format(x.dtype).name]
     return [reference.decode(code, fmt) for code in codes_of(x)]
 
@@ -67,8 +69,7 @@ def rounded(places, linear, rounding):
 
 def judge(x, linear, rounding="nearest_even"):
     """The codes of numbers of any format, in the shape of x."""
-    codes = rounded(positions(x, linear), linear, rounding)
-    return codes.astype(np.int8 if linear.qmin < 0 else np.uint8).reshape(x.shape)
+    return rounded(positions(x, linear), linear, rounding).reshape(x.shape)
 
 
 def near(value, source, reach=2):

@@ -69,6 +69,26 @@ class Staircase:
         self.points.extend((changed + start).tolist())
 
 
+@pytest.mark.parametrize("at", [1, 5, WINDOW - 1, WINDOW, WINDOW + 1, CHUNK - 1, CHUNK, CHUNK + 1])
+def test_the_staircase_notices_every_step_and_any_step_back(at):
+    outputs = np.zeros(2 * CHUNK, np.uint16)
+    outputs[at:] = 1
+    for negative in (False, True):
+        stairs = Staircase(bq.FP16, negative)
+        stairs.feed(0, outputs[:CHUNK])
+        stairs.feed(CHUNK, outputs[CHUNK:])
+        assert stairs.points == [at - 1]
+        stairs = Staircase(bq.FP16, negative)
+        if at >= CHUNK:
+            stairs.feed(0, 1 - outputs[:CHUNK])
+        start = CHUNK if at >= CHUNK else 0
+        with pytest.raises(AssertionError, match=f"goes back at {at - 1:#x}"):
+            stairs.feed(start, 1 - outputs[start:])
+    stairs = Staircase(bq.UINT8, negative=True)  # whose codes go down where the inputs do
+    with pytest.raises(AssertionError, match="goes back"):
+        stairs.feed(0, outputs.astype(np.uint8))
+
+
 @pytest.mark.parametrize("rounding", reference.ROUNDINGS)
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "int8", "tfloat32", "uint8"])
 def test_all_of_float32_is_proved_against_the_reference(name, rounding, witness):

@@ -92,8 +92,11 @@ def convert(
     target = to if type(to) is Format else format(to)
     array, give_back = take(x)
     array, origin = source_of(array, source)
-    pipeline = plans.conversion(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
-    result = _run(pipeline, array, target.array_dtype, origin, target, flags, out, threads)
+    dtype = target.array_dtype
+    if isinstance(out, np.ndarray) and out.dtype.newbyteorder("=") == target.code_dtype:
+        dtype = target.code_dtype
+    pipeline = _plan(plans.conversion, origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
+    result = _run(pipeline, array, dtype, origin, target, flags, out, threads)
     return result if out is not None else give_back(result)
 
 
@@ -212,8 +215,11 @@ def round_to(
     target = format(fmt)
     array, give_back = take(x)
     array, origin = source_of(array, None)
-    pipeline = plans.round_trip(origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
-    result = _run(pipeline, array, array.dtype.newbyteorder("="), origin, target, flags, out, threads)
+    rules = (origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
+    pipeline = _plan(plans.round_trip, *rules)
+    result = _run(
+        pipeline, array, array.dtype.newbyteorder("="), origin, target, flags, out, threads, plans.conversion(*rules)
+    )
     return result if out is not None else give_back(result)
 
 
@@ -260,6 +266,15 @@ def _as_codes(array: Array, fmt: Format) -> Array:
     return array
 
 
+def _plan(plan: Any, *rules: Any) -> Pipeline:
+    """The kept plan; for a rule that cannot be a key (a list, say), the error that names it."""
+    try:
+        pipeline: Pipeline = plan(*rules)
+    except TypeError:
+        pipeline = plan.__wrapped__(*rules)
+    return pipeline
+
+
 def _run(
     pipeline: Pipeline,
     array: Array,
@@ -269,8 +284,14 @@ def _run(
     flags: Flags | None,
     out: Array | None,
     threads: int | None,
+    there: Pipeline | None = None,
 ) -> Array:
-    """Run a pipeline over an array of any layout into a new array or `out`, and see to flags and refusals."""
+    """Run a pipeline over an array of any layout into a new array or `out`, and see to flags and refusals.
+
+    `there` is the first half of a pipeline that also goes back; it tells which half refused.
+    """
+    if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
+        raise BitquantError(f"threads={threads!r}: give a number from 1 up, or None for one on each processor")
     result = _empty_like(array, dtype) if out is None else _checked_out(out, array, dtype)
     mask = None
     if flags is not None and flags.record:
@@ -290,7 +311,7 @@ def _run(
             flags.underflow += counts[2]
             flags.inexact += counts[3]
         if counts[6] >= 0:
-            raise _refusal(array, counts, source, target)
+            raise _refusal(array, counts, source, target, there)
     return result
 
 
@@ -306,6 +327,8 @@ def _checked_out(out: Array, array: Array, dtype: np.dtype[Any]) -> Array:
         raise BitquantError(f"out has shape {out.shape} and dtype {out.dtype}; needed: {array.shape} and {dtype}")
     if not out.flags.writeable:
         raise BitquantError("out is read-only: pass a writable array")
+    if any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
+        raise BitquantError("out holds several elements in one place (a stride of 0): pass an array of its own")
     if np.may_share_memory(out, array) and (out is not array and np.shares_memory(out, array)):
         raise BitquantError("out overlaps x: pass another array")
     return out
@@ -374,18 +397,29 @@ def _added(parts: Sequence[Any]) -> Any:
     return (*(sum(part[k] for part in parts) for k in range(6)), first[6], first[7])
 
 
-def _refusal(array: Array, counts: Any, source: Format, target: Format) -> BitquantError:
+def _refusal(array: Array, counts: Any, source: Format, target: Format, there: Pipeline | None) -> BitquantError:
     """The error for a refused NaN or overflow: count, first index, value and the way out."""
     *_, nans, ranges, first, is_nan = counts
     place = np.unravel_index(first, array.shape)
     index: Any = int(place[0]) if array.ndim == 1 else tuple(int(k) for k in place)
+    where = f" at index {index}" if array.ndim else ""
     if is_nan:
         more = f" (the first of {nans})" if nans > 1 else ""
         ways = "nan='zero' or nan='max'" if target.is_integer else "nan='preserve', 'canonical', 'zero' or 'max'"
         reason = f"{target.name} has no NaN" if target.is_integer else "NaN is refused by nan='raise'"
-        return BitquantError(f"x has NaN at index {index}{more}: {reason}; pass {ways}")
-    value = decode(array[place].reshape(1).view(source.code_dtype), source, np.float64)[0]
+        return BitquantError(f"x has NaN{where}{more}: {reason}; pass {ways}")
+    element = array[place].reshape(1).view(source.code_dtype)
+    value = decode(element, source, np.float64)[0]
     more = f" (the first of {ranges})" if ranges > 1 else ""
+    if there is not None:
+        code = np.empty(1, target.code_dtype)
+        refused = there.run(element, code)
+        if refused is None or refused[6] < 0:
+            rounded = decode(code, target, np.float64)[0]
+            return BitquantError(
+                f"x has {value:g}{where}{more}, which {target.name} makes {rounded:g}: {source.name} does not hold "
+                "that; pass x in a wider dtype, or use convert"
+            )
     reach = f"{target.name} reaches from {target.min:g} to {target.max:g}"
     ways = "'saturate' or 'wrap'" if target.is_integer else "'ieee', 'saturate' or 'saturate_finite'"
-    return BitquantError(f"x has {value:g} at index {index}{more}: {reach}; pass overflow={ways}")
+    return BitquantError(f"x has {value:g}{where}{more}: {reach}; pass overflow={ways}")

@@ -263,7 +263,7 @@ def format(x: Any) -> Format:
     if isinstance(x, str):
         found = _BY_NAME.get(x) or _BY_NAME.get(x.lower().removeprefix("torch.").replace("-", "").replace("_", ""))
     else:
-        found = _BY_DTYPE.get(x) if isinstance(x, np.dtype) else _of_type(x)
+        found = (_BY_DTYPE.get(x) if isinstance(x, np.dtype) else None) or _of_type(x)
     if found is None:
         known = ", ".join(row.name for row in _ROWS)
         raise BitquantError(
@@ -276,6 +276,8 @@ def _of_type(x: Any) -> Format | None:
     """The format of a scalar type, of a dtype of another byte order, or of another library's dtype object."""
     if type(x).__module__ == "torch":
         return _BY_NAME.get(str(x).removeprefix("torch."))
+    if x is None:  # which NumPy reads as float64
+        return None
     try:
         return _BY_DTYPE.get(np.dtype(x).newbyteorder("="))
     except TypeError:

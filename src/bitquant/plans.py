@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import NamedTuple
 
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.integer import ToInteger
@@ -22,6 +23,58 @@ _INTEGER_OVERFLOW = {rule: OVERFLOW[rule] for rule in ("saturate", "wrap", "rais
 _INTEGER_NAN = {rule: NAN[rule] for rule in ("raise", "zero", "max")}
 
 
+class _Rules(NamedTuple):
+    """The rules of one conversion, checked, with the defaults of the target filled in."""
+
+    rounding: str
+    overflow: str
+    nan: str
+    subnormals: str
+    tininess: str
+    counted: bool  # flags are asked for
+    exact: bool  # a number that is not the target's is refused
+
+    @classmethod
+    def of(
+        cls,
+        target: Format,
+        rounding: str,
+        overflow: str | None,
+        nan: str | None,
+        subnormals: str,
+        tininess: str,
+        counted: bool,
+        exact: bool = False,
+    ) -> _Rules:
+        where = f" for {target.name}"
+        overflows = _INTEGER_OVERFLOW if target.is_integer else _FLOAT_OVERFLOW
+        nans = _INTEGER_NAN if target.is_integer else NAN
+        default_overflow, default_nan = ("saturate", "raise") if target.is_integer else ("ieee", "preserve")
+        return cls(
+            list(ROUNDINGS)[rounding_index(rounding)],
+            choose("overflow", default_overflow if overflow is None else overflow, overflows, where),
+            choose("nan", default_nan if nan is None else nan, nans, where),
+            choose("subnormals", subnormals, SUBNORMALS),
+            choose("tininess", tininess, TININESS),
+            counted,
+            exact,
+        )
+
+    @property
+    def refuses(self) -> bool:
+        return self.exact or "raise" in (self.overflow, self.nan)
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether a number that the target has comes out as it is, and nothing is counted."""
+        return (
+            not (self.counted or self.exact)
+            and self.nan == "preserve"
+            and self.subnormals == "gradual"
+            and self.overflow != "saturate"
+        )
+
+
 @lru_cache(maxsize=4096)
 def conversion(
     source: Format,
@@ -34,8 +87,9 @@ def conversion(
     counted: bool = False,
 ) -> Pipeline:
     """The pipeline from codes of `source` to codes of `target`. `counted` asks for flags."""
-    stages = _stages(source, target, rounding, overflow, nan, subnormals, tininess, counted)
-    return Pipeline(stages, len(stages) - 1, counted or _refuses(target, overflow, nan))
+    rules = _Rules.of(target, rounding, overflow, nan, subnormals, tininess, counted)
+    stages = _stages(source, target, rules)
+    return Pipeline(stages, len(stages) - 1, counted or rules.refuses)
 
 
 @lru_cache(maxsize=4096)
@@ -50,16 +104,20 @@ def round_trip(
     counted: bool = False,
 ) -> Pipeline:
     """The pipeline from codes of `source` to `target` and back, where only the way there may round."""
-    there = _stages(source, target, rounding, overflow, nan, subnormals, tininess, counted)
-    fits = target.max <= source.max and target.min >= source.min
-    back = _stages(target, source, "nearest_even", None if fits else "raise", None, "gradual", "after", False)
-    return Pipeline((*there, *back), len(there) - 1, counted or not fits or _refuses(target, overflow, nan))
+    rules = _Rules.of(target, rounding, overflow, nan, subnormals, tininess, counted)
+    fits = target.max <= source.max and target.min >= source.min and target.precision <= source.precision
+    overflow_back = "raise" if source.is_integer and not fits else None
+    back = _Rules.of(source, "nearest_even", overflow_back, None, "gradual", "after", False, exact=not fits)
+    there = _stages(source, target, rules)
+    stages = (*there, *_stages(target, source, back))
+    return Pipeline(stages, len(there) - 1, counted or rules.refuses or back.refuses)
 
 
 @lru_cache(maxsize=256)
 def rounding_row(target: Format) -> Narrow:
     """The row of a format for significands in 64-bit lanes: nearest-even, IEEE 754 overflow."""
-    return _narrow(FP64, target, FP64, "nearest_even", 0, "ieee", "preserve", "gradual", "after", False, 0, wide=True)
+    rules = _Rules.of(target, "nearest_even", "ieee", "preserve", "gradual", "after", False)
+    return _narrow(FP64, target, FP64, rules, 8)
 
 
 def to_carrier(source: Format) -> tuple[Format, Stage | None]:
@@ -68,62 +126,16 @@ def to_carrier(source: Format) -> tuple[Format, Stage | None]:
     return carrier, None if source is carrier else _to_carrier(source, carrier, quiet=False)
 
 
-def _refuses(target: Format, overflow: str | None, nan: str | None) -> bool:
-    return overflow == "raise" or nan == "raise" or (nan is None and target.is_integer)
-
-
-def _stages(
-    source: Format,
-    target: Format,
-    rounding: str,
-    overflow: str | None,
-    nan: str | None,
-    subnormals: str,
-    tininess: str,
-    counted: bool,
-) -> tuple[Stage, ...]:
-    mode = rounding_index(rounding)
-    where = f" for {target.name}"
-    if target.is_integer:
-        overflow = choose("overflow", "saturate" if overflow is None else overflow, _INTEGER_OVERFLOW, where)
-        nan = choose("nan", "raise" if nan is None else nan, _INTEGER_NAN, where)
-    else:
-        overflow = choose("overflow", "ieee" if overflow is None else overflow, _FLOAT_OVERFLOW, where)
-        nan = choose("nan", "preserve" if nan is None else nan, NAN, where)
-    choose("subnormals", subnormals, SUBNORMALS)
-    choose("tininess", tininess, TININESS)
-    size = target.code_dtype.itemsize
+def _stages(source: Format, target: Format, rules: _Rules) -> tuple[Stage, ...]:
+    """The stages from codes of one format to codes of another."""
+    if rules.moves_only and target in (FP32, FP64) and source is not FP64 and source is not target:
+        return (_to_carrier(source, target, quiet=True),)
     # FP32 carries every other format here, and cuts at least two bits off its own significand for a target.
     carrier = FP64 if source is FP64 or target.significand_bits > FP32.significand_bits - 2 else FP32
-    # A carrier that is the target itself needs no second stage, where no rule asks anything of the numbers.
-    plain = not counted and nan == "preserve" and subnormals == "gradual" and overflow != "saturate"
-    if plain and target in (FP32, FP64) and source is not FP64 and source is not target:
-        return (_to_carrier(source, target, quiet=True),)
     first = () if source is carrier else (_to_carrier(source, carrier, quiet=False),)
-    word = carrier.code_dtype.itemsize
-    flush = _bits(source.smallest_normal, carrier) if subnormals in ("flush_input", "flush") else 0
     if target.is_integer:
-        most = (target.largest_code, 2**target.significand_bits if target.signed else 0)
-        last: Stage = ToInteger(
-            word,
-            size,
-            counted or overflow == "raise",
-            mode=mode,
-            most=most,
-            wrap=overflow == "wrap",
-            nan=target.largest_code if nan == "max" else 0,
-            refuse_nan=nan == "raise",
-            refuse_range=overflow == "raise",
-            flush_input=flush if not source.is_integer else 0,
-        )
-    else:
-        last = _narrow(
-            source, target, carrier, ROUNDINGS_BY_INDEX[mode], mode, overflow, nan, subnormals, tininess, counted, flush
-        )
-    return (*first, last)
-
-
-ROUNDINGS_BY_INDEX = tuple(ROUNDINGS)
+        return (*first, _to_integer(source, target, carrier, rules))
+    return (*first, _narrow(source, target, carrier, rules, target.code_dtype.itemsize))
 
 
 def _bits(value: float, carrier: Format) -> int:
@@ -152,67 +164,75 @@ def _to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
     )
 
 
-def _narrow(
-    source: Format,
-    target: Format,
-    carrier: Format,
-    rounding: str,
-    mode: int,
-    overflow: str,
-    nan: str,
-    subnormals: str,
-    tininess: str,
-    counted: bool,
-    flush_input: int,
-    wide: bool = False,
-) -> Narrow:
-    size = 8 if wide else target.code_dtype.itemsize
+def _to_integer(source: Format, target: Format, carrier: Format, rules: _Rules) -> Stage:
+    return ToInteger(
+        carrier.code_dtype.itemsize,
+        target.code_dtype.itemsize,
+        rules.counted or rules.overflow == "raise",
+        mode=rounding_index(rules.rounding),
+        most=(target.largest_code, 2**target.significand_bits if target.signed else 0),
+        wrap=rules.overflow == "wrap",
+        nan=target.largest_code if rules.nan == "max" else 0,
+        refuse_nan=rules.nan == "raise",
+        refuse_range=rules.overflow == "raise",
+        flush_input=_flush_input(source, carrier, rules),
+    )
+
+
+def _narrow(source: Format, target: Format, carrier: Format, rules: _Rules, size: int) -> Narrow:
+    """The stage that rounds to a floating format; `size` is that of the words it writes, 8 for 64-bit lanes."""
     point = 23 if carrier is FP32 else 61 if size == 8 else 29  # significand bits of the kernel's lane
-    flush_output = 1 << target.significand_bits if subnormals in ("flush_output", "flush") else 0
-    counted = counted or nan == "raise" or overflow == "raise"
+    counted = rules.counted or rules.refuses
+    flush_input = _flush_input(source, carrier, rules)
+    flush_output = 1 << target.significand_bits if rules.subnormals in ("flush_output", "flush") else 0
     # Design C of narrow.pyx: which magnitudes of the carrier are ordinary. With the same bias subnormals are, too,
     # as long as nobody asks for their flags.
     same = target.bias == carrier.bias and not (counted or flush_input or flush_output)
-    first = 1 if same else max(_bits(target.smallest_normal, carrier), flush_input)
-    beyond = _beyond(target, rounding, overflow)
+    beyond = _beyond(target, rules)
     ceiling = target.largest_code if set(beyond) == {target.largest_code} else target.largest_code + 1
+    keeps_nan = rules.nan in ("preserve", "raise")
     return Narrow(
         carrier.code_dtype.itemsize,
         size,
         counted,
-        mode=mode,
-        tiny_before=tininess == "before",
+        mode=rounding_index(rules.rounding),
+        tiny_before=rules.tininess == "before",
         rebias=carrier.bias - target.bias,
         exponent_end=2**target.exponent_bits,
         stored=target.significand_bits,
         cut=point - target.significand_bits,
         sign_shift=target.magnitude_bits,
         largest=target.largest_code,
-        infinity=target.largest_code if overflow == "saturate" else target.infinity_code,
         ceiling=ceiling,
         beyond=beyond,
         split=beyond != (ceiling, ceiling),
-        nan={"zero": 0, "max": target.largest_code}.get(nan, target.nan_code),
-        payload=(1 << (target.significand_bits - 1)) - 1 if nan in ("preserve", "raise") else 0,
-        nan_sign=nan in ("preserve", "raise"),
-        nan_invalid=nan in ("zero", "max"),
-        infinity_overflows=overflow == "saturate",
-        refuse_nan=nan == "raise",
-        refuse_overflow=overflow == "raise",
-        flush_input=flush_input if not source.is_integer else 0,
+        infinity=target.largest_code if rules.overflow == "saturate" else target.infinity_code,
+        nan={"zero": 0, "max": target.largest_code}.get(rules.nan, target.nan_code),
+        payload=(1 << (target.significand_bits - 1)) - 1 if keeps_nan else 0,
+        nan_sign=keeps_nan,
+        nan_invalid=rules.nan in ("zero", "max"),
+        infinity_overflows=rules.overflow == "saturate",
+        refuse_nan=rules.nan == "raise",
+        refuse_overflow=rules.overflow == "raise",
+        refuse_inexact=rules.exact,
+        flush_input=flush_input,
         flush_output=flush_output,
-        ordinary_first=first,
+        ordinary_first=1 if same else max(_bits(target.smallest_normal, carrier), flush_input),
         ordinary_end=_bits(target.max, carrier) + 1 if size < 8 else 0,
     )
 
 
-def _beyond(target: Format, rounding: str, overflow: str) -> tuple[int, int]:
+def _flush_input(source: Format, carrier: Format, rules: _Rules) -> int:
+    """The carrier's bits of the smallest number that is not flushed, or 0."""
+    flushes = rules.subnormals in ("flush_input", "flush") and not source.is_integer
+    return _bits(source.smallest_normal, carrier) if flushes else 0
+
+
+def _beyond(target: Format, rules: _Rules) -> tuple[int, int]:
     """The magnitudes given for a positive and a negative overflow (IEEE 754-2019 clause 7.4)."""
-    if overflow not in ("ieee", "raise"):
+    if rules.overflow in ("saturate", "saturate_finite"):
         return target.largest_code, target.largest_code
-    infinite_above = rounding in ("nearest_even", "nearest_away", "toward_positive")
-    infinite_below = rounding in ("nearest_even", "nearest_away", "toward_negative")
-    return (
-        target.infinity_code if infinite_above else target.largest_code,
-        target.infinity_code if infinite_below else target.largest_code,
-    )
+    nearest = rules.rounding in ("nearest_even", "nearest_away")
+    above = target.infinity_code if nearest or rules.rounding == "toward_positive" else target.largest_code
+    below = target.infinity_code if nearest or rules.rounding == "toward_negative" else target.largest_code
+    return above, below

@@ -121,9 +121,7 @@ class DigitsModel:
         with np.errstate(all="ignore"):
             exact = tensor.astype(np.float32)
         if tensor.dtype.itemsize > exact.itemsize and not np.array_equal(exact, tensor, equal_nan=True):
-            raise ValueError(
-                f"{name} holds {tensor.dtype} values that float32 lacks: round it to float32 first"
-            )
+            raise ValueError(f"{name} holds {tensor.dtype} values that float32 lacks: round it to float32 first")
         return exact
 
 

@@ -25,6 +25,7 @@ cdef struct Target:
     bint infinity_overflows     # an infinity raises overflow: the target gets a number for it
     uint64_t refuse_nan         # 1 where NaN is refused
     uint64_t refuse_overflow    # 1 where overflow is refused
+    uint64_t refuse_inexact     # 1 where a number that is not the target's is refused, overflow too
     uint64_t flush_input        # source magnitudes below this one become zero
     uint64_t flush_output       # target magnitudes below this one become zero
     uint64_t ordinary_first     # zero, and source magnitudes from here, at least 1, ...

@@ -154,7 +154,7 @@ cdef inline void count(const uint8_t *mask, const Target *t, Tally *tally, size_
     tally.overflow += overflow
     tally.underflow += underflow
     tally.inexact += inexact
-    tally.ranges += overflow * t.refuse_overflow
+    tally.ranges += (overflow & (0 - t.refuse_overflow)) | (inexact & (0 - t.refuse_inexact))
 
 
 cdef inline bint ordinary(
@@ -186,6 +186,7 @@ cdef inline bint ordinary(
         return False
     if counted:
         tally.inexact += inexact
+        tally.ranges += inexact * t.refuse_inexact
     return True
 
 

@@ -162,9 +162,10 @@ cdef class Pipeline:
                 raise ValueError("the mask must be a contiguous array of bytes, as long as the source")
             flags = <uint8_t *> cnp.PyArray_DATA(mask)
         memset(&tally, 0, sizeof(tally))
-        streaming = size * last.target_size >= STREAMING
+        # A stage may read its source again after it has written; in place, it writes into scratch first.
+        streaming = size * last.target_size >= STREAMING or read == write
         if stop - start <= BLOCK:
-            run_all(self.steps, self.count, read, write, flags, start, stop, False, &tally, &refusal)
+            run_all(self.steps, self.count, read, write, flags, start, stop, streaming, &tally, &refusal)
         else:
             with nogil:
                 run_all(self.steps, self.count, read, write, flags, start, stop, streaming, &tally, &refusal)

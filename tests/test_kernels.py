@@ -1,0 +1,349 @@
+"""The compiled classes' own guards: no misuse reads or writes out of bounds, divides by zero, or goes unnoticed.
+
+A guard that is missing may end the process, so the cases run in one of their own, which tells how each went.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitquant as bq
+from bitquant import plans
+from bitquant.kernels import affine, stats
+from bitquant.kernels.affine import Affine
+from bitquant.kernels.integer import ToInteger
+from bitquant.kernels.narrow import Narrow
+from bitquant.kernels.pipeline import Pipeline
+from bitquant.kernels.widen import FromInteger, Widen
+
+# --- What is right, for each case to spoil in one place -----------------------------------------------------
+
+
+def F32(*shape):  # noqa: N802 (the format's name)
+    """Zeros of float32."""
+    return np.zeros(shape, np.float32)
+
+
+def F64(*shape):  # noqa: N802
+    """Zeros of float64."""
+    return np.zeros(shape)
+
+
+def I8(*shape):  # noqa: N802
+    """Bytes."""
+    return np.zeros(shape, np.int8)
+
+
+def stages():
+    """The stages of a conversion: float16 to float32 bits, and those to bfloat16 codes."""
+    widen = plans.to_carrier(bq.FP16)[1]
+    narrow = plans.conversion(bq.FP32, bq.BF16, rounding="toward_zero", counted=True).stages[-1]
+    return widen, narrow
+
+
+def pipeline():
+    """A conversion of 4 bytes to 2."""
+    return plans.conversion(bq.FP32, bq.FP16, counted=True)
+
+
+def numbers(word=4, channels=3, **other):
+    """The parameters of an Affine: step 1."""
+    real = f"f{word}"
+    return {
+        "numerator": np.ones(channels, np.uint64),
+        "denominator": np.ones(channels, np.uint64),
+        "exponent": np.zeros(channels, np.int32),
+        "zero_point": np.zeros(channels, np.int32),
+        "slow": np.zeros(channels, np.uint8),
+        "scale": np.ones(channels, real),
+        "least": np.full(channels, -127.25, real),
+        "most": np.full(channels, 127.25, real),
+        "certain": np.full(channels, 0.499, real),
+    } | other
+
+
+def kernel(word=4, widen=None, channels=3, **other):
+    """An Affine of three channels."""
+    return Affine(word, widen, 0, -127, 127, numbers(word, channels, **other))
+
+
+def read_only(array):
+    """The array, not to be written."""
+    array.flags.writeable = False
+    return array
+
+
+def levels(**other):
+    """Call `levels` with what is right but for the given."""
+    right = {
+        "numerator": np.ones(3, np.uint64),
+        "denominator": np.ones(3, np.uint64),
+        "exponent": np.zeros(3, np.int32),
+        "zero_point": np.zeros(3, np.int32),
+        "signed": True,
+        "target": plans.rounding_row(bq.FP32),
+        "table": np.empty((3, 256), np.uint64),
+    }
+    return affine.levels(**(right | other))
+
+
+def extremes(source=None, widen=None, word=4, inner=4, low=None, high=None):
+    """Call `extremes` with what is right but for the given."""
+    source = F32(12) if source is None else source
+    low = np.zeros(3, f"i{word}") if low is None else low
+    high = np.zeros(3, f"i{word}") if high is None else high
+    return stats.extremes(source, widen, word, inner, low, high, False)
+
+
+def back(source=None, target=None, table=None, inner=4, place=0):
+    """Call `dequantize` with what is right but for the given."""
+    source = I8(12) if source is None else source
+    target = np.empty(12, np.uint32) if target is None else target
+    table = np.zeros((3, 256), np.uint32) if table is None else table
+    return affine.dequantize(source, target, table, inner, place)
+
+
+# --- The cases ----------------------------------------------------------------------------------------------
+
+MISUSES = {
+    # A pipeline is made of stages that fit each other ...
+    "no stages": lambda: Pipeline(()),
+    "seven stages": lambda: Pipeline(stages()[1:] * 7),
+    "stages that do not fit": lambda: Pipeline((stages()[1], stages()[1])),
+    "no stage": lambda: Pipeline((None,)),
+    "no second stage": lambda: Pipeline((stages()[0], None)),
+    "something else than a stage": lambda: Pipeline(("widen",)),
+    "a list of stages": lambda: Pipeline([stages()[0]]),
+    # ... and runs over arrays that fit it.
+    "source of another word": lambda: pipeline().run(F64(8), np.zeros(8, np.uint16)),
+    "target of another word": lambda: pipeline().run(F32(8), np.zeros(8, np.uint32)),
+    "target too short": lambda: pipeline().run(F32(8), np.zeros(7, np.uint16)),
+    "target too long": lambda: pipeline().run(F32(8), np.zeros(9, np.uint16)),
+    "source strided": lambda: pipeline().run(F32(16)[::2], np.zeros(8, np.uint16)),
+    "source in Fortran's order": lambda: pipeline().run(F32(4, 2).T, np.zeros(8, np.uint16)),
+    "target strided": lambda: pipeline().run(F32(8), np.zeros(16, np.uint16)[::2]),
+    "target read-only": lambda: pipeline().run(F32(8), read_only(np.zeros(8, np.uint16))),
+    "no source": lambda: pipeline().run(None, np.zeros(8, np.uint16)),
+    "no target": lambda: pipeline().run(F32(8), None),
+    "a list as source": lambda: pipeline().run([0.0] * 8, np.zeros(8, np.uint16)),
+    "start below zero": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), None, -1, 8),
+    "start beyond stop": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), None, 5, 4),
+    "stop beyond the end": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), None, 0, 9),
+    "mask too short": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(7, np.uint8)),
+    "mask of words": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(8, np.uint16)),
+    "mask strided": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(16, np.uint8)[::2]),
+    "mask read-only": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), read_only(np.zeros(8, np.uint8))),
+    # Stages of words that no loop is for.
+    "widen from one byte": lambda: Widen(1, 4),
+    "widen to two bytes": lambda: Widen(2, 2),
+    "narrow from two bytes": lambda: Narrow(2, 2, False),
+    "narrow to one byte": lambda: Narrow(4, 1, False),
+    "from integers of two bytes": lambda: FromInteger(2, 4, True),
+    "from integers to two bytes": lambda: FromInteger(1, 2, True),
+    "to integers of two bytes": lambda: ToInteger(4, 2, False),
+    "to integers from two bytes": lambda: ToInteger(2, 1, False),
+    # A quantizer's parameters ...
+    "halves as words": lambda: kernel(word=2),
+    "a stage of another word": lambda: kernel(word=8, widen=stages()[0]),
+    "no channels": lambda: kernel(channels=0).run(F32(8), I8(8), 8),
+    "a parameter is missing": lambda: Affine(4, None, 0, -127, 127, {"numerator": np.ones(1, np.uint64)}),
+    "no parameters": lambda: Affine(4, None, 0, -127, 127, None),
+    **{
+        f"{name} {why}": lambda name=name, change=change: kernel(**{name: change(numbers()[name])})
+        for name in numbers()
+        if name != "numerator"
+        for why, change in {
+            "too short": lambda array: array[:2],
+            "too long": lambda array: np.append(array, array[:1]),
+            "of another dtype": lambda array: array.astype("c8"),
+            "strided": lambda array: np.repeat(array, 2)[::2],
+            "in two dimensions": lambda array: array.reshape(3, 1),
+        }.items()
+    },
+    "numerator of another dtype": lambda: kernel(numerator=np.ones(3, np.int64)),
+    "numerator strided": lambda: kernel(numerator=np.ones(6, np.uint64)[::2]),
+    "numerator too large": lambda: kernel(numerator=np.full(3, 2**63, np.uint64)),
+    "denominator too large": lambda: kernel(denominator=np.full(3, 2**63, np.uint64)),
+    "denominator zero": lambda: kernel(denominator=np.zeros(3, np.uint64), slow=np.ones(3, np.uint8)).run(
+        F32(8) + 1, I8(8), 8
+    ),
+    # ... and arrays.
+    "quantize another word": lambda: kernel().run(F64(8), I8(8), 8),
+    "quantize what is to be widened": lambda: kernel(widen=stages()[0]).run(F32(8), I8(8), 8),
+    "quantize into words": lambda: kernel().run(F32(8), np.zeros(8, np.int16), 8),
+    "quantize into less": lambda: kernel().run(F32(8), I8(7), 8),
+    "quantize into more": lambda: kernel().run(F32(8), I8(9), 8),
+    "quantize by no inner": lambda: kernel().run(F32(8), I8(8), 0),
+    "quantize by negative inner": lambda: kernel().run(F32(8), I8(8), -3),
+    "quantize strided": lambda: kernel().run(F32(16)[::2], I8(8), 8),
+    "quantize into strides": lambda: kernel().run(F32(8), I8(16)[::2], 8),
+    "quantize into read-only": lambda: kernel().run(F32(8), read_only(I8(8)), 8),
+    "quantize nothing": lambda: kernel().run(None, I8(8), 8),
+    "quantize into nothing": lambda: kernel().run(F32(8), None, 8),
+    "quantize from below": lambda: kernel().run(F32(8), I8(8), 8, -1, 8),
+    "quantize from beyond": lambda: kernel().run(F32(8), I8(8), 8, 6, 5),
+    "quantize to beyond": lambda: kernel().run(F32(8), I8(8), 8, 0, 9),
+    # The table of levels.
+    **{
+        f"levels with {name} {why}": lambda name=name, change=change: levels(**{name: change})
+        for name, why, change in (
+            ("table", "too small", np.empty((2, 256), np.uint64)),
+            ("table", "of words of four bytes", np.empty((3, 256), np.uint32)),
+            ("table", "strided", np.empty((3, 512), np.uint64)[:, ::2]),
+            ("table", "read-only", read_only(np.empty((3, 256), np.uint64))),
+            ("table", "missing", None),
+            ("denominator", "too short", np.ones(2, np.uint64)),
+            ("denominator", "of another dtype", np.ones(3, np.uint32)),
+            ("denominator", "too large", np.full(3, 2**63, np.uint64)),
+            ("exponent", "too short", np.zeros(2, np.int32)),
+            ("exponent", "of another dtype", np.zeros(3, np.int16)),
+            ("zero_point", "too short", np.zeros(2, np.int32)),
+            ("zero_point", "strided", np.zeros(6, np.int32)[::2]),
+            ("numerator", "zero", np.zeros(3, np.uint64)),
+            ("numerator", "too large", np.full(3, 2**63, np.uint64)),
+            ("numerator", "missing", None),
+            ("target", "in 32-bit lanes", stages()[1]),
+            ("target", "missing", None),
+            ("target", "another stage", stages()[0]),
+        )
+    },
+    # The way back.
+    "look words up": lambda: back(source=np.zeros(12, np.int16)),
+    "look up into less": lambda: back(target=np.empty(11, np.uint32)),
+    "look up into another word": lambda: back(target=np.empty(12, np.uint16)),
+    "look up into read-only": lambda: back(target=read_only(np.empty(12, np.uint32))),
+    "look up in 255": lambda: back(table=np.zeros((3, 255), np.uint32)),
+    "look up in a flat table": lambda: back(table=np.zeros(768, np.uint32)),
+    "look up in three dimensions": lambda: back(table=np.zeros((3, 256, 2), np.uint32)),
+    "look up in an empty table": lambda: back(table=np.zeros((0, 256), np.uint32)),
+    "look up in a strided table": lambda: back(table=np.zeros((3, 512), np.uint32)[:, ::2]),
+    "look up in no table": lambda: affine.dequantize(I8(12), np.empty(12, np.uint32), None, 4),
+    "look up bytes": lambda: back(target=I8(12), table=np.zeros((3, 256), np.int8)),
+    "look up sixteen bytes": lambda: back(target=np.empty(12, "c16"), table=np.zeros((3, 256), "c16")),
+    "look up by no inner": lambda: back(inner=0),
+    "look up from below": lambda: back(place=-1),
+    "look strided bytes up": lambda: back(source=I8(24)[::2]),
+    "look up into strides": lambda: back(target=np.empty(24, np.uint32)[::2]),
+    "look nothing up": lambda: affine.dequantize(None, np.empty(12, np.uint32), np.zeros((3, 256), np.uint32), 4),
+    # Extremes.
+    "extremes of another word": lambda: extremes(source=F64(12)),
+    "extremes of halves": lambda: extremes(source=np.zeros(12, np.float16), word=2),
+    "extremes of what is to be widened": lambda: extremes(widen=stages()[0]),
+    "extremes of a stage of another word": lambda: extremes(source=np.zeros(12, np.float16), widen=stages()[0], word=8),
+    "extremes of strides": lambda: extremes(source=F32(24)[::2]),
+    "extremes of nothing": lambda: stats.extremes(None, None, 4, 4, np.zeros(3, np.int32), np.zeros(3, np.int32)),
+    "extremes by no inner": lambda: extremes(inner=0),
+    "extremes into another word": lambda: extremes(low=np.zeros(3, np.int64)),
+    "extremes into two lengths": lambda: extremes(high=np.zeros(2, np.int32)),
+    "extremes into strides": lambda: extremes(low=np.zeros(6, np.int32)[::2]),
+    "extremes into strides above": lambda: extremes(high=np.zeros(6, np.int32)[::2]),
+    "extremes into read-only": lambda: extremes(low=read_only(np.zeros(3, np.int32))),
+    "extremes of no channels": lambda: extremes(low=np.zeros(0, np.int32), high=np.zeros(0, np.int32)),
+    "extremes into nothing": lambda: stats.extremes(F32(12), None, 4, 4, None, np.zeros(3, np.int32)),
+    # Sums.
+    "sums of two lengths": lambda: stats.error_sums(F64(3), F64(2)),
+    "sums of float32": lambda: stats.error_sums(F32(3), F32(3)),
+    "sums of strides": lambda: stats.error_sums(F64(6)[::2], F64(3)),
+    "sums of two dimensions": lambda: stats.error_sums(F64(3, 1), F64(3, 1)),
+    "sums of nothing": lambda: stats.error_sums(None, F64(3)),
+}  # fmt: skip
+
+
+def tell(names):
+    """Try the cases by name, and say for each what came of it, at once."""
+    for name in names:
+        try:
+            MISUSES[name]()
+            outcome = "nothing was raised"
+        except (ValueError, TypeError, KeyError):
+            outcome = "refused"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}"
+        print(name, outcome, sep="\t", flush=True)
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    """What came of each case; a process that dies is followed by another for the cases that are left."""
+    found = {}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(bq.__file__).parents[1]), *sys.path])}
+    while left := [name for name in MISUSES if name not in found]:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import test_kernels; test_kernels.tell({left!r})"],
+            cwd=Path(__file__).parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        told = dict(line.split("\t") for line in done.stdout.splitlines())
+        assert told or done.returncode < 0, done.stderr
+        found |= told
+        if len(told) < len(left):
+            found[left[len(told)]] = f"the process died of signal {-done.returncode}"
+    return found
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_misuse_is_refused(outcomes, name):
+    assert outcomes[name] == "refused"
+
+
+# --- The same calls, right ----------------------------------------------------------------------------------
+
+
+def test_what_the_cases_spoil_is_right():
+    assert pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(8, np.uint8)) is not None
+    Pipeline(stages())
+    codes = I8(8)
+    assert kernel().run(F32(8) + 3, codes, 8) == (0, -1)
+    assert codes.tolist() == [3] * 8
+    assert kernel(word=8).run(F64(8), I8(8), 1) == (0, -1)
+    assert kernel(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8), 1) == (0, -1)
+    levels()
+    back()
+    extremes()
+    extremes(source=F64(12), word=8)
+    extremes(source=np.zeros(12, np.float16), widen=stages()[0])
+    assert stats.error_sums(np.ones(11), np.zeros(11)) == (11, 11, 0, 0, 1)
+
+
+def test_a_part_of_an_array_is_all_that_is_written():
+    target = np.full(3000, 99, np.int8)
+    assert kernel(channels=1).run(np.ones(3000, np.float32), target, 3000, 1001, 2050) == (0, -1)
+    assert np.flatnonzero(target != 99).tolist() == list(range(1001, 2050))
+    codes = np.full(3000, 0xFFFF, np.uint16)
+    pipeline().run(np.ones(3000, np.float32), codes, None, 7, 2993)
+    assert np.flatnonzero(codes != 0xFFFF).tolist() == list(range(7, 2993))
+
+
+def test_empty_parts_are_nothing():
+    assert kernel().run(F32(0), I8(0), 1) == (0, -1)
+    assert kernel().run(F32(8), I8(8), 1, 5, 5) == (0, -1)
+    pipeline().run(F32(8), np.zeros(8, np.uint16), None, 8, 8)
+    assert stats.error_sums(F64(0), F64(0)) == (0, 0, 0, 0, 0)
+
+
+def test_the_first_that_is_not_finite_is_told_by_its_place_in_the_whole():
+    x = np.zeros(5000, np.float32)
+    x[[1030, 4000]] = np.nan, np.inf
+    assert kernel(channels=1).run(x, I8(5000), 5000) == (2, 1030)
+    assert kernel(channels=1).run(x, I8(5000), 5000, 1031, 5000) == (1, 4000)
+    assert kernel().run(x, I8(5000), 1, 1000, 1031) == (1, 1030)
+
+
+def test_the_kernel_keeps_its_parameters_alive():
+    given = numbers()
+    quantizer = Affine(4, None, 0, -127, 127, given)
+    given.clear()
+    other = [np.full(3, 77, np.uint64) for _ in range(100)]  # takes the memory that has become free
+    codes = I8(6)
+    quantizer.run(F32(6) + 2, codes, 2)
+    assert codes.tolist() == [2] * 6
+    del other
