@@ -55,7 +55,9 @@ def test_fields_make_up_the_number_that_the_code_stands_for(name):
         if e == 2**fmt.exponent_bits - 1:
             assert number.kind == ("nan" if m else "infinity")
         else:
-            value = (m + (1 << fmt.significand_bits if e else 0)) * Fraction(2) ** (max(e, 1) - fmt.bias - judge.precision + 1)
+            value = (m + (1 << fmt.significand_bits if e else 0)) * Fraction(2) ** (
+                max(e, 1) - fmt.bias - judge.precision + 1
+            )
             assert number.kind == "finite"
             assert abs(number.fraction) == value
 
@@ -172,6 +174,7 @@ SPACINGS = [
     (65504.001, "float16", np.nan, "beyond the largest number, if by less than an ulp"),
     (-65519.9, "float16", np.nan, "beyond on the other side"),
     (127, "int8", 1.0, "the end of the range"),
+    (-128, "int8", 1.0, "the other end"),
     (127.5, "int8", np.nan, "beyond it"),
     (-128.5, "int8", np.nan, "below it"),
     (0.5, "uint8", 1.0, "among integers it is 1"),
@@ -186,9 +189,8 @@ SPACINGS = [
 def test_named_spacings(x, fmt, spacing, why):
     ours = bq.spacing(x, fmt)
     assert ours == spacing or (np.isnan(ours) and np.isnan(spacing)), why
-    if fmt is not None and why != "among integers it is 1" and not (fmt == "uint8"):
-        named = bq.format(fmt).spacing(float(x))
-        assert named == spacing or np.isnan(spacing), f"Format.spacing: {why}"
+    named = bq.format(fmt or "float64").spacing(float(x))
+    assert named == spacing or (np.isnan(named) and np.isnan(spacing)), f"Format.spacing: {why}"
 
 
 # --- Neighbours ---------------------------------------------------------------------------------------------
@@ -301,7 +303,9 @@ def test_the_grid_does_not_depend_on_the_state_of_the_fpu(witness, state):
     if reason := witness.absent("mxcsr"):
         pytest.skip(reason)
     for source, target in itertools.product(("float64", "float32"), NAMES):
-        codes = [code for code in sample(source, target) if reference.decode(code, reference.FORMATS[source]).kind != "nan"]
+        codes = [
+            code for code in sample(source, target) if reference.decode(code, reference.FORMATS[source]).kind != "nan"
+        ]
         x = array_of(codes, source).view(bq.format(source).dtype)
 
         def work(x=x, target=target):

@@ -55,10 +55,8 @@ def judged(q, x):
         most = max(most, abs(b - a))
         outside += not ranges[channel][0] <= a <= ranges[channel][1]
     count = sum(value.kind == "finite" for value in exact(np.asarray(x)))
-    if noise == 0:
-        decibels = math.inf
-    else:
-        decibels = 10 * log10(signal / noise) if signal else -math.inf
+    ratio = signal / noise if noise else math.inf
+    decibels = ratio if noise == 0 else 10 * log10(ratio) if ratio else -math.inf
     cosine = number(product / root(signal * power)) if signal and power else float(signal == power)
     return number(noise / count), number(most), decibels, outside / count, cosine
 

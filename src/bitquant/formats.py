@@ -182,7 +182,7 @@ class Format:
         >>> bq.FP16.spacing(1.0), bq.FP16.spacing(4096.0), bq.BF16.spacing(4096.0)
         (0.0009765625, 4.0, 32.0)
         """
-        if math.isnan(x) or abs(x) > self.max:
+        if not self.min <= x <= self.max:  # NaN too
             return math.nan
         if self.is_integer:
             return 1.0

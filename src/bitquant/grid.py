@@ -11,7 +11,7 @@ from bitquant.arrays import Array, take, with_format
 from bitquant.convert import encode, source_of
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
-from bitquant.rules import Flags
+from bitquant.rules import Flags, Rounding
 
 __all__ = ["Fields", "Neighbours", "fields", "from_fields", "neighbours", "spacing", "ulp_distance"]
 
@@ -143,7 +143,8 @@ def ulp_distance(a: Any, b: Any, fmt: Any = None) -> Any:
     target = format(fmt) if fmt is not None else with_format(first, "a")[1]
     places = [_places(_codes(array, target, name), target, name) for name, array in (("a", first), ("b", second))]
     high, low = np.maximum(*places), np.minimum(*places)
-    return give_back(np.asarray(high.astype(np.uint64) - low.astype(np.uint64)))
+    # As a ufunc: the operator would warn of the overflow that makes it right.
+    return give_back(np.asarray(np.subtract(high.astype(np.uint64), low.astype(np.uint64))))
 
 
 def spacing(x: Any, fmt: Any = None) -> Any:
@@ -170,15 +171,26 @@ def spacing(x: Any, fmt: Any = None) -> Any:
     array, give_back = take(x)
     array, origin = source_of(array, None)
     target = origin if fmt is None else format(fmt)
-    flags = Flags(record=True)
-    codes = encode(array, target, origin, rounding="toward_zero", overflow="saturate", nan="zero", flags=flags)
     if target.is_integer:
         result = np.ones(array.shape)
     else:
-        exponent = fields(np.asarray(codes), target).exponent.astype(np.int64)
-        result = np.ldexp(1.0, np.maximum(exponent, 1) - target.bias - target.significand_bits)
-    outside = flags.mask & (Flags.INVALID | Flags.OVERFLOW) if flags.mask is not None else 0
+        codes = encode(array, target, origin, rounding="toward_zero", overflow="saturate", nan="zero")
+        field = np.asarray(fields(np.asarray(codes), target).exponent).astype(np.int64)
+        result = _power_of_two(np.maximum(field, 1) - target.bias - target.significand_bits)
+    outside = np.zeros(array.shape, np.bool_)
+    rounding: Rounding
+    for rounding in ("toward_negative", "toward_positive"):  # a number beyond the largest overflows away from zero
+        flags = Flags(record=True)
+        encode(array, target, origin, rounding=rounding, overflow="saturate", nan="zero", flags=flags)
+        outside |= np.asarray(flags.mask) & (Flags.INVALID | Flags.OVERFLOW) != 0
     return give_back(np.where(outside, np.nan, result))
+
+
+def _power_of_two(exponent: NDArray[np.int64]) -> NDArray[np.float64]:
+    """2^exponent as FP64, subnormal or not, from its bits: an FPU may be set to flush subnormal results."""
+    normal = (exponent + 1023) << 52
+    subnormal = np.int64(1) << np.maximum(exponent + 1074, 0)
+    return np.asarray(np.where(exponent < -1022, subnormal, normal)).view(np.float64)
 
 
 def neighbours(x: Any, fmt: Any = None) -> Neighbours:
@@ -232,7 +244,7 @@ def _codes(array: Array, fmt: Format, name: str) -> NDArray[Any]:
     array, origin = source_of(array, fmt if array.dtype.kind == "u" else None)
     flags = Flags()
     codes = np.asarray(encode(array, fmt, origin, flags=flags))
-    if flags.inexact or flags.overflow:
+    if flags.inexact or flags.overflow or (fmt.is_integer and flags.invalid):
         raise BitquantError(
             f"{name} has numbers that {fmt.name} does not have: round them first, with round_to or convert"
         )

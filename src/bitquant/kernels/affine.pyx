@@ -246,9 +246,14 @@ cdef class Affine:
     cdef readonly dict numbers
     cdef readonly Py_ssize_t channels
 
-    def __init__(self, int word, Stage widen, int mode, int low, int high, dict numbers):
+    def __init__(self, int word, Stage widen, int mode, int low, int high, dict numbers not None):
+        if word not in (4, 8) or (widen is not None and widen.target_size != word):
+            raise ValueError("numbers are words of 4 or 8 bytes, and the stage gives such")
+        numbers = dict(numbers)  # keeps the arrays alive, whatever becomes of the caller's
         self.word, self.widen, self.numbers = word, widen, numbers
         self.channels = len(numbers["numerator"])
+        if not self.channels:
+            raise ValueError("there must be at least one channel")
         for name, dtype in (
             ("numerator", "u8"), ("denominator", "u8"), ("exponent", "i4"), ("zero_point", "i4"), ("slow", "u1"),
             ("scale", f"f{word}"), ("least", f"f{word}"), ("most", f"f{word}"), ("certain", f"f{word}"),
@@ -256,6 +261,8 @@ cdef class Affine:
             array = numbers[name]
             if array.dtype != dtype or array.shape != (self.channels,) or not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be a contiguous array of {dtype}, one entry per channel")
+        if not numbers["denominator"].all() or (numbers["numerator"] | numbers["denominator"]).max() >> 63:
+            raise ValueError("numerator and denominator must lie below 2^63, the denominator not zero")
         self.line.mode, self.line.low, self.line.high = mode, low, high
         self.line.numerator = <const uint64_t *> cnp.PyArray_DATA(numbers["numerator"])
         self.line.denominator = <const uint64_t *> cnp.PyArray_DATA(numbers["denominator"])
@@ -268,7 +275,10 @@ cdef class Affine:
         self.line.certain = cnp.PyArray_DATA(numbers["certain"])
         self.line.any_slow = bool(numbers["slow"].any())
 
-    def run(self, cnp.ndarray source, cnp.ndarray target, Py_ssize_t inner, Py_ssize_t start=0, Py_ssize_t stop=-1):
+    def run(
+        self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t inner, Py_ssize_t start=0,
+        Py_ssize_t stop=-1,
+    ):
         """Quantize the numbers start to stop of a contiguous array into bytes.
 
         Number i belongs to channel (i // inner) % channels. Returns how many are not finite, and the index of the first
@@ -283,6 +293,7 @@ cdef class Affine:
             item != expected or cnp.PyArray_ITEMSIZE(target) != 1 or cnp.PyArray_SIZE(target) != size or inner < 1
             or not 0 <= start <= stop <= size
             or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
+            or not cnp.PyArray_ISWRITEABLE(target)
         ):
             raise ValueError("source and target must be contiguous and of one size, the target of bytes")
         found.count, found.first = 0, -1
@@ -358,8 +369,8 @@ cdef inline uint64_t value_of(
 
 
 def levels(
-    cnp.ndarray numerator, cnp.ndarray denominator, cnp.ndarray exponent, cnp.ndarray zero_point, bint signed,
-    Narrow target, cnp.ndarray table
+    cnp.ndarray numerator not None, cnp.ndarray denominator not None, cnp.ndarray exponent not None,
+    cnp.ndarray zero_point not None, bint signed, Narrow target not None, cnp.ndarray table not None
 ):
     """Fill table[channel, byte] with the values of all 256 bytes taken as codes, themselves codes of the target format.
 
@@ -372,8 +383,19 @@ def levels(
     cdef const int32_t *z = <const int32_t *> cnp.PyArray_DATA(zero_point)
     cdef uint64_t *out = <uint64_t *> cnp.PyArray_DATA(table)
     cdef int64_t byte, q
-    if cnp.PyArray_SIZE(table) != channels * 256 or cnp.PyArray_ITEMSIZE(table) != 8:
+    cdef object array
+    if (
+        cnp.PyArray_SIZE(table) != channels * 256 or cnp.PyArray_ITEMSIZE(table) != 8
+        or not cnp.PyArray_IS_C_CONTIGUOUS(table) or not cnp.PyArray_ISWRITEABLE(table)
+    ):
         raise ValueError("the table must hold 256 numbers of eight bytes for each channel")
+    for array, dtype in ((numerator, "u8"), (denominator, "u8"), (exponent, "i4"), (zero_point, "i4")):
+        if array.dtype != dtype or array.shape != (channels,) or not array.flags.c_contiguous:
+            raise ValueError("the parameters must be contiguous arrays of u8, u8, i4 and i4, one entry per channel")
+    if target.target_size != 8 or (
+        channels and (not numerator.all() or numerator.max() >> 63 or denominator.max() >> 63)
+    ):
+        raise ValueError("the target must have 64-bit lanes, the numerators lie between 0 and 2^63")
     with nogil:
         for c in range(channels):
             for byte in range(256):
@@ -396,15 +418,20 @@ cdef inline void lookup(
         at += n
 
 
-def dequantize(cnp.ndarray source, cnp.ndarray target, cnp.ndarray table, Py_ssize_t inner, Py_ssize_t place=0):
+def dequantize(
+    cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray table not None, Py_ssize_t inner,
+    Py_ssize_t place=0,
+):
     """Look the bytes of a contiguous array up in table[channel, byte].
 
     Byte i belongs to channel ((i + place) // inner) % channels.
     """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), channels = table.shape[0]
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), channels = cnp.PyArray_SIZE(table) // 256
     cdef int word = cnp.PyArray_ITEMSIZE(target)
     if (
-        cnp.PyArray_ITEMSIZE(source) != 1 or cnp.PyArray_SIZE(target) != size or table.shape[1] != 256
+        cnp.PyArray_NDIM(table) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(table) or not cnp.PyArray_ISWRITEABLE(target)
+        or (size and not channels) or word not in (2, 4, 8) or cnp.PyArray_ITEMSIZE(source) != 1
+        or cnp.PyArray_SIZE(target) != size or table.shape[1] != 256
         or cnp.PyArray_ITEMSIZE(table) != word or word == 1 or inner < 1 or place < 0
         or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
     ):

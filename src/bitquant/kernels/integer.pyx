@@ -177,7 +177,7 @@ cdef class ToInteger(Stage):
 
     def __init__(self, int source_size, int target_size, bint counted, **numbers):
         cdef dict row = self.numbers
-        if target_size != 1:
+        if source_size not in (4, 8) or target_size != 1:
             raise ValueError("integers of one byte")
         row.update(numbers)
         self.numbers = row

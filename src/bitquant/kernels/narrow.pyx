@@ -315,6 +315,8 @@ cdef class Narrow(Stage):
 
     def __init__(self, int source_size, int target_size, bint counted, **numbers):
         cdef dict row = self.target
+        if (source_size, target_size) not in ((4, 2), (4, 4), (8, 2), (8, 4), (8, 8)):
+            raise ValueError("carriers of 4 or 8 bytes, to codes of 2 bytes up to as many")
         row.update(numbers)
         self.target = row
         self.row = &self.target

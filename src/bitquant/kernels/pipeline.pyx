@@ -118,6 +118,8 @@ cdef class Pipeline:
             raise ValueError(f"a pipeline has 1 to {MOST_STEPS} stages, not {len(stages)}")
         for k in range(len(stages)):
             stage = stages[k]
+            if stage is None:
+                raise TypeError(f"stage {k} is None")
             if k and stage.source_size != (<Stage> stages[k - 1]).target_size:
                 raise ValueError(f"stage {k} reads another word than stage {k - 1} writes")
             self.steps[k].block = stage.block
@@ -130,7 +132,8 @@ cdef class Pipeline:
         self.counted = counted
 
     def run(
-        self, cnp.ndarray source, cnp.ndarray target, cnp.ndarray mask=None, Py_ssize_t start=0, Py_ssize_t stop=-1
+        self, cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray mask=None,
+        Py_ssize_t start=0, Py_ssize_t stop=-1,
     ):
         """Convert the numbers start to stop of one contiguous array into another.
 
@@ -150,14 +153,14 @@ cdef class Pipeline:
         if (
             <size_t> cnp.PyArray_ITEMSIZE(source) != self.steps[0].source_size
             or <size_t> cnp.PyArray_ITEMSIZE(target) != last.target_size
-            or cnp.PyArray_SIZE(target) != size or not 0 <= start <= stop <= size
+            or cnp.PyArray_SIZE(target) != size or not 0 <= start <= stop <= size or not cnp.PyArray_ISWRITEABLE(target)
             or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
         ):
             raise ValueError("source and target must be contiguous, of one size, and of the pipeline's word sizes")
         if mask is not None:
             if (
                 cnp.PyArray_SIZE(mask) != size or cnp.PyArray_ITEMSIZE(mask) != 1
-                or not cnp.PyArray_IS_C_CONTIGUOUS(mask)
+                or not cnp.PyArray_IS_C_CONTIGUOUS(mask) or not cnp.PyArray_ISWRITEABLE(mask)
             ):
                 raise ValueError("the mask must be a contiguous array of bytes, as long as the source")
             flags = <uint8_t *> cnp.PyArray_DATA(mask)

@@ -32,18 +32,21 @@ cdef inline void extend(
     const key *source, key *low, key *high, const bint columns, const bint finite, size_t n, key infinity
 ) noexcept nogil:
     """Extends low and high (one pair, or with `columns` one per number); with `finite`, by finite numbers only."""
-    cdef key value, least = low[0], most = high[0]
+    cdef key below, above, least = low[0], most = high[0]
+    cdef key last = 0x7FFFFFFF if key is int32_t else <key> 0x7FFFFFFFFFFFFFFFLL
+    cdef bint inside
     cdef size_t i
     for i in range(n):
-        value = turned(source[i])
+        below = above = turned(source[i])
         if finite:
-            value = value if (value < infinity) & (value > ~infinity) else (low[i] if columns else least)
+            inside = (below < infinity) & (below > ~infinity)
+            below, above = below if inside else last, above if inside else ~last
         if columns:
-            low[i] = low[i] if low[i] < value else value
-            high[i] = high[i] if high[i] > value else value
+            low[i] = low[i] if low[i] < below else below
+            high[i] = high[i] if high[i] > above else above
         else:
-            least = least if least < value else value
-            most = most if most > value else value
+            least = least if least < below else below
+            most = most if most > above else above
     if not columns:
         low[0], high[0] = least, most
 
@@ -80,7 +83,8 @@ ctypedef void (*Extender)(const void *source, void *low, void *high, bint finite
 
 
 def extremes(
-    cnp.ndarray source, Stage widen, int word, Py_ssize_t inner, cnp.ndarray low, cnp.ndarray high, bint finite=False
+    cnp.ndarray source not None, Stage widen, int word, Py_ssize_t inner, cnp.ndarray low not None,
+    cnp.ndarray high not None, bint finite=False,
 ):
     """Extend low[channel] and high[channel] by the numbers of a contiguous array.
 
@@ -101,7 +105,12 @@ def extremes(
     if (
         item != (word if widen is None else widen.source_size) or cnp.PyArray_ITEMSIZE(low) != word
         or cnp.PyArray_ITEMSIZE(high) != word or cnp.PyArray_SIZE(high) != channels or inner < 1
-        or not cnp.PyArray_IS_C_CONTIGUOUS(source)
+        or word not in (4, 8) or (size and not channels) or (widen is not None and widen.target_size != word)
+        or not (
+            cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(low)
+            and cnp.PyArray_IS_C_CONTIGUOUS(high)
+        )
+        or not (cnp.PyArray_ISWRITEABLE(low) and cnp.PyArray_ISWRITEABLE(high))
     ):
         raise ValueError("source, low and high do not fit each other")
     if columns:

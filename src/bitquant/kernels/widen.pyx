@@ -155,6 +155,8 @@ cdef class Widen(Stage):
 
     def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.numbers
+        if source_size not in (2, 4) or target_size not in (4, 8):
+            raise ValueError("codes of 2 or 4 bytes, carriers of 4 or 8")
         row.update(numbers)
         self.numbers = row
         self.row = &self.numbers
@@ -173,7 +175,7 @@ cdef class FromInteger(Stage):
     """Bytes, signed or not, to FP32 or FP64 bits."""
 
     def __init__(self, int source_size, int target_size, bint signed):
-        if source_size != 1:
+        if source_size != 1 or target_size not in (4, 8):
             raise ValueError("integers of one byte")
         self.source_size, self.target_size = source_size, target_size
         if target_size == 4:

@@ -6,6 +6,7 @@ Everything here is rational arithmetic on Python integers. What a kernel gets is
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,8 +15,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bitquant.convert import convert
 from bitquant.errors import BitquantError
-from bitquant.formats import Format
+from bitquant.formats import FP64, Format
 
 Scheme: TypeAlias = Literal["symmetric", "asymmetric"]
 SCHEMES: dict[str, str] = {
@@ -103,7 +105,9 @@ def _of_range(
 ) -> tuple[Fraction, int, tuple[Fraction, Fraction]]:
     """Scale, zero point and range of one channel (docs/semantics.md, Quantize)."""
     if low > high:
-        raise BitquantError(f"the range from {float(low):g} to {float(high):g} is empty: low must not exceed high")
+        raise BitquantError(
+            f"the range from {nearest_float(low):g} to {nearest_float(high):g} is empty: low must not exceed high"
+        )
     if low == high == 0:
         return Fraction(1), 0, (low, high)
     if scheme == "symmetric":
@@ -119,7 +123,8 @@ def _of_range(
         if step is None or step == 0:
             fate = "overflows" if step is None else "rounds to zero"
             raise BitquantError(
-                f"the step {float(1 / scale):g} {fate} in {step_format.name}: choose a step_format of wider range"
+                f"the step {nearest_float(1 / scale):g} {fate} in {step_format.name}: "
+                "choose a step_format of wider range"
             )
         scale = 1 / step
     zero_point = 0 if scheme == "symmetric" else round(-low * scale) + grid.low
@@ -128,14 +133,56 @@ def _of_range(
 
 def nearest(value: Fraction, fmt: Format) -> Fraction | None:
     """The number of a format nearest to a non-negative rational, ties to even; None where it overflows."""
-    if value == 0:
-        return value
-    exponent = value.numerator.bit_length() - value.denominator.bit_length()
-    if value < Fraction(2) ** exponent:
+    code = nearest_code(value, fmt)
+    return None if code == fmt.infinity_code else number_at(code, fmt)
+
+
+def nearest_code(value: Fraction, fmt: Format) -> int:
+    """The code of `nearest`, infinity's where it overflows. Integers alone, so that no state of the FPU matters."""
+    count, below, divisor, shift = _divided(value, fmt)
+    count += 2 * below > divisor or (2 * below == divisor and count & 1)
+    return min((shift << fmt.significand_bits) + count, fmt.infinity_code)
+
+
+def _divided(value: Fraction, fmt: Format) -> tuple[int, int, int, int]:
+    """A non-negative rational by the ulp there: quotient, remainder, divisor, and binades above the smallest normal."""
+    numerator, divisor = value.as_integer_ratio()
+    if numerator == 0:
+        return 0, 0, 1, 0
+    exponent = numerator.bit_length() - divisor.bit_length()
+    if numerator << max(-exponent, 0) < divisor << max(exponent, 0):
         exponent -= 1
-    quantum = Fraction(2) ** (max(exponent, fmt.min_exponent) - fmt.significand_bits)
-    rounded = round(value / quantum) * quantum
-    return None if rounded > Fraction(fmt.max) else rounded
+    shift = max(exponent - fmt.min_exponent, 0)
+    unit = shift + fmt.min_exponent - fmt.significand_bits
+    numerator, divisor = numerator << max(-unit, 0), divisor << max(unit, 0)
+    return *divmod(numerator, divisor), divisor, shift
+
+
+def number_at(place: int, fmt: Format = FP64) -> Fraction:
+    """The number at a place in a format's order; the infinities count as the next power of two."""
+    exponent, fraction = divmod(abs(place), 1 << fmt.significand_bits)
+    significand = fraction + (1 << fmt.significand_bits if exponent else 0)
+    magnitude = Fraction(significand) * Fraction(2) ** (max(exponent, 1) - fmt.bias - fmt.significand_bits)
+    return -magnitude if place < 0 else magnitude
+
+
+def place_at_least(value: Fraction) -> int:
+    """The place of the smallest FP64 number that is not below a rational."""
+    count, below, _, shift = _divided(abs(value), FP64)
+    count += value > 0 and below > 0
+    place = min((shift << FP64.significand_bits) + count, FP64.infinity_code if value > 0 else FP64.largest_code)
+    return -place if value < 0 else place
+
+
+def places(x: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The place of each FP64 number in their order; −0 and +0 share one."""
+    bits = np.ascontiguousarray(x).view(np.int64)
+    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
+def exact_numbers(array: NDArray[Any]) -> list[Fraction]:
+    """Finite numbers as rationals, from their bits: an FPU may be set to take subnormal numbers for zero."""
+    return [number_at(place) for place in places(convert(array.reshape(-1), FP64)).tolist()]
 
 
 def rationals(values: Any, channels: int, name: str) -> list[Fraction]:
@@ -144,17 +191,14 @@ def rationals(values: Any, channels: int, name: str) -> list[Fraction]:
         return [values] * channels
     array = np.asarray(values)
     if array.dtype == object:
-        given = [Fraction(value) for value in array.reshape(-1).tolist()]
+        given = [_rational(value, name) for value in array.reshape(-1).tolist()]
     else:
-        if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
+        known = array.dtype.kind == "f" and array.dtype.itemsize <= 8
+        if array.dtype.kind not in "iu" and not known and array.dtype.name != "bfloat16":
             raise BitquantError(f"{name} must be a number or an array of numbers, not {array.dtype}")
-        numbers = (
-            array.reshape(-1).tolist() if array.dtype.kind in "iu" else array.astype(np.float64).reshape(-1).tolist()
-        )
-        for value in numbers:
-            if not np.isfinite(value):
-                raise BitquantError(f"{name} is {value}: give a finite number")
-        given = [Fraction(value) for value in numbers]
+        for value in array.reshape(-1)[~np.isfinite(array.reshape(-1))].tolist():
+            raise BitquantError(f"{name} is {value}: give a finite number")
+        given = [Fraction(n) for n in array.reshape(-1).tolist()] if array.dtype.kind in "iu" else exact_numbers(array)
     if len(given) == 1:
         return given * channels
     if len(given) != channels:
@@ -162,17 +206,26 @@ def rationals(values: Any, channels: int, name: str) -> list[Fraction]:
     return given
 
 
+def _rational(value: Any, name: str) -> Fraction:
+    """One number among others that a caller gave as Python objects."""
+    if isinstance(value, (int, Fraction)) and not isinstance(value, bool):
+        return Fraction(value)
+    if isinstance(value, (float, np.number)) and not isinstance(value, np.complexfloating):
+        return rationals(np.asarray(value), 1, name)[0]
+    raise BitquantError(f"{name} must be numbers: {value!r} is a {type(value).__name__}")
+
+
 def as_numbers(values: Sequence[Fraction], per_axis: bool) -> Any:
     """Rationals as the nearest FP64: a float, or an array with one per channel."""
-    numbers = [_nearest_float(value) for value in values]
+    numbers = [nearest_float(value) for value in values]
     return np.array(numbers, np.float64) if per_axis else numbers[0]
 
 
-def _nearest_float(value: Fraction) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
+def nearest_float(value: Fraction) -> float:
+    """The FP64 nearest to a rational; infinite where it overflows."""
+    code = nearest_code(abs(value), FP64) | (value < 0) << FP64.magnitude_bits
+    number: float = struct.unpack("<d", struct.pack("<Q", code))[0]
+    return number
 
 
 def kernel_numbers(
@@ -184,16 +237,16 @@ def kernel_numbers(
     numerator, denominator, exponent = zip(*(parts or (1, 1, 0) for parts in split), strict=True)
     zero_point = np.array(parameters.zero_points, np.int32)
     # How far x * scale can lie from zero before it is clamped, and with it the error of the estimate: the scale is
-    # off by half a unit in the last place, the product by one (in any rounding mode of the FPU), a half that is
-    # added by another.
+    # off by a unit in the last place, the product by another, a half that is added by a third; in the FPU's nearest
+    # mode by half of that.
     reach = (
         np.maximum(abs(grid.low - zero_point.astype(np.float64)), abs(grid.high - zero_point.astype(np.float64))) + 2
     )
     directed = not rounding.startswith("nearest")
     unit = 2.0**-23 if word == 4 else 2.0**-52
-    error = reach * unit * (3.0 if directed else 1.625)
+    error = reach * unit * (3.125 if directed else 2.125)
     certain = 0.5 - error
-    scale = np.array([_nearest_float(value) for value in parameters.scales])
+    scale = np.array([nearest_float(value) for value in parameters.scales])
     far = 100 if word == 4 else 900
     slow = (scale < 2.0**-far) | (scale > 2.0**far) | (error > 0.125)
     beyond = 1.25 if rounding in ("toward_zero", "to_odd") else 0.25

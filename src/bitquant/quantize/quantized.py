@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitquant import plans
 from bitquant.arrays import take, with_format
-from bitquant.convert import convert, encode, in_parts
+from bitquant.convert import convert, in_parts
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
 from bitquant.kernels import affine, stats
-from bitquant.quantize.parameters import Grid, Parameters, Range, as_numbers, kernel_numbers, nearest, spread
+from bitquant.quantize.parameters import (
+    Grid,
+    Parameters,
+    Range,
+    as_numbers,
+    kernel_numbers,
+    nearest_code,
+    place_at_least,
+    spread,
+)
 
 _CHUNK = 1 << 15
 
@@ -185,9 +194,9 @@ class Quantized:
         codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
         inner, channels = spread(self.codes.shape, self.axis)
         table = _table(self.parameters, self.grid, target)
-        lows, highs = (np.atleast_1d(side) for side in self.range)
-        # Scaling by a power of two keeps squares of very large and very small numbers in range, and is exact.
-        exponent = int(np.frexp(max(np.abs(lows).max(), np.abs(highs).max()))[1])
+        # The numbers beyond which a float is outside the range, which may lie between two floats.
+        lows = _at([place_at_least(low) for low, _ in self.parameters.ranges])
+        highs = _at([-place_at_least(-high) for _, high in self.parameters.ranges])
         parts, clipped, count = [], 0, 0
         for start in range(0, original.size, _CHUNK):
             stop = min(start + _CHUNK, original.size)
@@ -201,25 +210,80 @@ class Quantized:
                     raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
                 numbers, values = numbers[finite], values[finite]
             channel = ((np.arange(start, stop) // inner) % channels)[finite] if channels > 1 else 0
-            low, high = lows[channel], highs[channel]
-            clipped += int(np.count_nonzero((numbers < low) | (numbers > high)))
-            count += numbers.size
-            parts.append(stats.error_sums(np.ldexp(numbers, -exponent), np.ldexp(values, -exponent)))
-        return _summed(parts, clipped, count, exponent)
+            clipped += int(np.count_nonzero((numbers < lows[channel]) | (numbers > highs[channel])))
+            if numbers.size:
+                count += numbers.size
+                parts.append(_sums(numbers, values))
+        return _summed(parts, clipped, count)
 
 
-def _summed(parts: Sequence[tuple[float, ...]], clipped: int, count: int, exponent: int) -> Error:
+class _Sums(NamedTuple):
+    """Σ(y−x)², Σx², Σy², Σx·y and max|y−x|, each times a power of two: (number, exponent)."""
+
+    noise: tuple[float, int]
+    signal: tuple[float, int]
+    power: tuple[float, int]
+    product: tuple[float, int]
+    largest: tuple[float, int]
+
+
+def _sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> _Sums:
+    """The sums over one chunk. Scaling by powers of two is exact and keeps squares of any FP64 number in range."""
+    with np.errstate(over="ignore"):
+        difference = y - x
+    (x, a), (y, b), (difference, c) = (_scaled(numbers) for numbers in (x, y, difference))
+    _, signal, power, product, _ = stats.error_sums(x, y)
+    noise, _, _, _, largest = stats.error_sums(np.zeros_like(difference), difference)
+    return _Sums((noise, 2 * c), (signal, 2 * a), (power, 2 * b), (product, a + b), (largest, c))
+
+
+def _scaled(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """The numbers divided by the power of two that makes the largest less than one, and its exponent."""
+    exponent = int(np.frexp(np.abs(numbers).max())[1])
+    return np.ldexp(numbers, -exponent), exponent
+
+
+def _total(sums: list[tuple[float, int]]) -> tuple[float, int]:
+    """Numbers times powers of two, added up."""
+    exponent = max((exponent for number, exponent in sums if number), default=0)
+    return math.fsum(math.ldexp(number, max(own - exponent, -2100)) for number, own in sums if number), exponent
+
+
+def _summed(parts: list[_Sums], clipped: int, count: int) -> Error:
     if not count:
         raise BitquantError("the error of no numbers is not defined: nothing in x is finite")
-    noise, signal, power, product = (math.fsum(part[k] for part in parts) for k in range(4))
-    largest = max(part[4] for part in parts)
+    (noise, n), (signal, s), (power, p), (product, m) = (_total([part[k] for part in parts]) for k in range(4))
+    if not noise:
+        decibels = math.inf
+    elif not signal or noise == math.inf:
+        decibels = -math.inf
+    else:
+        decibels = 10 * (math.log10(signal / noise) + (s - n) * math.log10(2))
+    if signal and power:
+        # s + p - 2m is even: sums of a·2 and b·2 and 2·(a + b).
+        cosine = math.ldexp(product / math.sqrt(signal) / math.sqrt(power), m - (s + p) // 2)
+    else:
+        cosine = float(signal == power)
     return Error(
-        mse=math.ldexp(noise / count, 2 * exponent),
-        max_abs=math.ldexp(largest, exponent),
-        sqnr_db=10 * math.log10(signal / noise) if noise and signal else math.inf if not noise else -math.inf,
+        mse=_times_power_of_two(noise / count, n),
+        max_abs=max(_times_power_of_two(*part.largest) for part in parts),
+        sqnr_db=decibels,
         clipped=clipped / count,
-        cosine=product / math.sqrt(signal) / math.sqrt(power) if signal and power else float(signal == power),
+        cosine=cosine,
     )
+
+
+def _times_power_of_two(number: float, exponent: int) -> float:
+    try:
+        return math.ldexp(number, exponent)
+    except OverflowError:
+        return math.inf
+
+
+def _at(places: list[int]) -> NDArray[np.float64]:
+    """The FP64 numbers at places."""
+    signed = np.array(places, np.int64)
+    return np.where(signed < 0, np.int64(-(2**63)) - signed, signed).view(np.float64)
 
 
 def dequantized(
@@ -258,10 +322,7 @@ def _table(parameters: Parameters, grid: Grid, target: Format) -> NDArray[Any]:
 
 
 def _level(value: Fraction, target: Format) -> int:
-    rounded = nearest(abs(value), target)
-    sign = (value < 0) << target.magnitude_bits
-    # Every number of a format here is one of FP64's, so the way through a float is exact.
-    return sign | (target.infinity_code if rounded is None else int(encode(float(rounded), target)))
+    return nearest_code(abs(value), target) | (value < 0) << target.magnitude_bits
 
 
 __all__ = ["Error", "Quantized", "dequantized"]

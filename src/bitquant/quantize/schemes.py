@@ -20,7 +20,9 @@ from bitquant.quantize.parameters import (
     Grid,
     Parameters,
     Scheme,
+    exact_numbers,
     kernel_numbers,
+    nearest_float,
     rationals,
     spread,
 )
@@ -110,7 +112,7 @@ def clipped(x: Any, low: Any, high: Any, *, scheme: Scheme | None = None, **opti
     array([  64, -127,   32,  127], dtype=int8)
     """
     if scheme is None:
-        scheme = "symmetric" if np.array_equal(np.negative(low), high) else "asymmetric"
+        scheme = "symmetric" if _opposite(low, high) else "asymmetric"
     return quantize(x, scheme, range=(low, high), **options)
 
 
@@ -200,12 +202,12 @@ def quantize(
     array, give_back = take(x)
     array, source = with_format(array)
     axis = _axis(axis, array.ndim)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")) if array.ndim else array
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
     inner, channels = spread(array.shape, axis)
     parameters = _parameters(
         array, source, scheme, grid, inner, channels, range, scale, step, zero_point, include_zero, stored, nonfinite
     )
-    codes = _codes_out(out, array.shape, grid)
+    codes = _codes_out(out, array, grid)
     if array.size:
         _fill(array, source, codes, parameters, grid, rounding_name, mode, inner, nonfinite, threads)
     return Quantized(
@@ -329,14 +331,22 @@ def _extremes(
         if not finite and nonfinite == "raise":
             raise _not_finite(array, source)
     if low.max() == np.iinfo(key).max:
-        raise BitquantError("nothing in x is finite, so it has no range: give range=, scale= or step=")
+        where = f"channel {int(low.argmax())} of x" if channels > 1 else "x"
+        raise BitquantError(f"nothing in {where} is finite, so it has no range: give range=, scale= or step=")
     return _numbers(low), _numbers(high)
+
+
+def _opposite(low: Any, high: Any) -> bool:
+    """Whether low = −high, for each channel."""
+    size = max(np.size(low), np.size(high))
+    lows, highs = rationals(low, size, "low"), rationals(high, size, "high")
+    return all(one == -other for one, other in zip(lows, highs, strict=True))
 
 
 def _numbers(keys: NDArray[Any]) -> list[Fraction]:
     """The numbers whose bits, turned over where negative, are the keys (kernels/stats.pyx, Design A)."""
     bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
-    return [Fraction(value) for value in bits.view(f"f{keys.dtype.itemsize}").tolist()]
+    return exact_numbers(bits.view(f"f{keys.dtype.itemsize}"))
 
 
 def _not_finite(array: Array, source: Format) -> BitquantError:
@@ -394,13 +404,16 @@ def _fill(
         codes.reshape(rows)[:, channel][finite] = found_codes
 
 
-def _codes_out(out: Array | None, shape: tuple[int, ...], grid: Grid) -> NDArray[Any]:
+def _codes_out(out: Array | None, array: Array, grid: Grid) -> NDArray[Any]:
+    shape = array.shape
     if out is None:
         return np.empty(shape, grid.dtype)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != grid.dtype or not out.flags.c_contiguous:
         raise BitquantError(f"out must be a contiguous array of {grid.dtype} and shape {shape}")
     if not out.flags.writeable:
         raise BitquantError("out is read-only: pass a writable array")
+    if np.may_share_memory(out, array) and np.shares_memory(out, array):
+        raise BitquantError("out overlaps x: pass another array")
     return out
 
 
@@ -428,7 +441,7 @@ def _scales(scale: Any, step: Any, channels: int) -> list[Fraction] | None:
     values = rationals(given, channels, name)
     for value in values:
         if value <= 0:
-            raise BitquantError(f"{name} is {float(value):g}: it must be positive")
+            raise BitquantError(f"{name} is {nearest_float(value):g}: it must be positive")
     return values if name == "scale" else [1 / value for value in values]
 
 
@@ -436,7 +449,7 @@ def _zero_points(zero_point: Any, channels: int) -> list[int]:
     values = rationals(zero_point, channels, "zero_point")
     for value in values:
         if value.denominator != 1:
-            raise BitquantError(f"zero_point is {float(value):g}: it must be an integer")
+            raise BitquantError(f"zero_point is {nearest_float(value):g}: it must be an integer")
     return [int(value) for value in values]
 
 

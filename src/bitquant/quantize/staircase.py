@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant.formats import FP64
-from bitquant.quantize.parameters import Grid
+from bitquant.quantize.parameters import Grid, number_at, place_at_least, places
 
 _CHUNK = 1 << 16
 
@@ -28,18 +27,12 @@ def quantize_wide(
         codes[start : start + _CHUNK] = grid.low + np.searchsorted(steps, places(chunk), side="right")
 
 
-def places(x: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The place of each FP64 number in their order; −0 and +0 share one."""
-    bits = np.ascontiguousarray(x).view(np.int64)
-    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
-
-
 def _first_place(code: int, scale: Fraction, zero_point: int, rounding: str) -> int:
     """The place of the smallest FP64 number that is rounded to `code` or above."""
     boundary, included = _boundary(code, rounding)
     threshold = (boundary - zero_point) / scale
-    place = _place_at_least(threshold)
-    return place if included or _number(place) != threshold else place + 1
+    place = place_at_least(threshold)
+    return place if included or number_at(place) != threshold else place + 1
 
 
 def _boundary(code: int, rounding: str) -> tuple[Fraction, bool]:
@@ -59,24 +52,3 @@ def _boundary(code: int, rounding: str) -> tuple[Fraction, bool]:
             return above_or_at
         case _:
             return strictly_above if code % 2 else above_or_at
-
-
-def _place_at_least(value: Fraction) -> int:
-    """The place of the smallest FP64 number that is not below a rational."""
-    if value == 0:
-        return 0
-    low, high = -(FP64.infinity_code), FP64.infinity_code
-    if value > Fraction(FP64.max):
-        return high
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _number(middle) >= value else (middle, high)
-    return high
-
-
-def _number(place: int) -> Fraction:
-    """The FP64 number at a place, as a rational; the infinities count as the next power of two."""
-    exponent, fraction = divmod(abs(place), 1 << FP64.significand_bits)
-    significand = fraction + (1 << FP64.significand_bits if exponent else 0)
-    magnitude = Fraction(significand) * Fraction(2) ** (max(exponent, 1) - FP64.bias - FP64.significand_bits)
-    return -magnitude if place < 0 else magnitude

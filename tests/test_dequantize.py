@@ -1,0 +1,106 @@
+"""Codes back to numbers, with one rounding: every byte, format and channel."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import bitquant as bq
+import reference
+from quantizing import BACK, codes_of
+
+
+def next_to_a_tie(precision, sign):
+    """A scale whose inverse lies 2^-(62 + precision) above (or below) the tie 1 + 2^-precision."""
+    tie, unit = (1 << precision) + 1, 1 << precision
+    numerator = (1 << 62) - (1 << 62) % unit + -sign * pow(tie, -1, unit) % unit - unit
+    return Fraction(numerator, (tie * numerator + sign) // unit)
+
+
+BACKS = [
+    *((next_to_a_tie(precision, sign), 0) for precision in (53, 24, 11, 8) for sign in (1, -1)),
+    (Fraction(1), 0),
+    (Fraction(10), -128),
+    (Fraction(1, 3), 127),
+    (Fraction(255) / (1 + Fraction(1, 10**30)), 5),  # wide
+    (Fraction(2**63 - 1, 2**63 - 25), 0),  # as wide as the kernel takes
+    (Fraction(2**63 + 1, 3), 0),  # one bit wider
+    (Fraction(7, 3), 2**31 - 1),
+    (Fraction(7, 3), -(2**31)),
+    (Fraction(1, 65504), 1),  # float16 overflows
+    (Fraction(127, 65520), 0),  # ... at a tie
+    (Fraction(2) ** 24, 0),  # subnormal in float16
+    (Fraction(2) ** 25 * 3, 0),  # ties and nothing at all in float16
+    (Fraction(2) ** 150, 0),
+    (1 / Fraction(2) ** 122, 0),
+    (Fraction(3) * Fraction(2) ** 1072, 0),
+    (Fraction(10) ** 400, 3),
+    (1 / Fraction(10) ** 306, 0),
+    (1 / Fraction(10) ** 400, 3),
+]
+
+
+@pytest.mark.parametrize(("scale", "zero_point"), BACKS, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_every_byte_is_dequantized_with_one_rounding(dtype, scale, zero_point):
+    codes = np.arange(256, dtype=np.uint8).view(dtype)
+    for name in BACK:
+        fmt = reference.FORMATS[name]
+        theirs = [reference.dequantize(code, scale, zero_point, fmt) for code in codes.tolist()]
+        for options in ({"scale": scale}, {"step": 1 / scale}):
+            ours = bq.dequantize(codes, zero_point=zero_point, dtype=name, **options)
+            assert codes_of(ours) == theirs, name
+
+
+def test_codes_beyond_the_range_of_the_grid_are_dequantized_all_the_same():
+    q = bq.symmetric([1.0, -1.0], bits=3)
+    theirs = [reference.dequantize(code, Fraction(3), 0, reference.FLOAT32) for code in (-128, 127)]
+    assert codes_of(bq.dequantize(np.int8([-128, 127]), scale=q.exact_scale)) == theirs
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((3, 4), 0), ((3, 4), 1), ((2, 3, 5), -2), ((3,), 0), ((2, 0, 3), 2)])
+def test_each_channel_is_dequantized_by_its_own_parameters(shape, axis):
+    codes = np.random.default_rng(3).integers(-128, 128, shape).astype(np.int8)
+    channels = shape[axis]
+    scales = [Fraction(3, k + 1) for k in range(channels)]
+    scales[-1] = Fraction(255) / (1 + Fraction(1, 10**30))
+    points = list(range(channels))
+    many = np.moveaxis(bq.dequantize(codes, scale=scales, zero_point=points, axis=axis), axis, 0)
+    for k, row in enumerate(np.moveaxis(codes, axis, 0)):
+        alone = bq.dequantize(row, scale=scales[k], zero_point=points[k])
+        assert many[k].tobytes() == alone.tobytes()
+    strided = np.asfortranarray(codes)
+    again = bq.dequantize(strided, scale=scales, zero_point=points, axis=axis)
+    assert np.array_equal(np.moveaxis(again, axis, 0), many)
+
+
+def test_many_codes_are_dequantized_alike():
+    codes = np.resize(np.arange(256, dtype=np.uint8), 2**21 + 77)
+    for name in BACK:
+        table = bq.dequantize(codes[:256], step=0.1, zero_point=3, dtype=name)
+        for threads in (1, 3):
+            many = bq.dequantize(codes, step=0.1, zero_point=3, dtype=name, threads=threads)
+            assert np.array_equal(many, np.resize(table, codes.size)), name
+
+
+BACK_REFUSED = [
+    ([1, 2], {"step": 1}, "codes are int8 or uint8, not int64"),
+    (np.int8([1]), {}, "give the scale or the step that the codes were made with"),
+    (np.int8([1]), {"scale": 1, "step": 1}, "scale and step are inverses"),
+    (np.int8([1]), {"scale": 0}, "scale is 0: it must be positive"),
+    (np.int8([1]), {"scale": 1, "zero_point": 1.5}, "zero_point is 1.5: it must be an integer"),
+    (np.int8([1]), {"scale": 1, "zero_point": 2**40}, "does not fit an int32"),
+    (np.int8([1]), {"scale": 1, "axis": 1}, "axis=1 does not exist"),
+    (np.int8([1]), {"scale": [1, 2]}, "scale has 2 entries for 1 channels"),
+    (np.int8([1]), {"scale": 1, "dtype": "int8"}, "dequantizing gives real numbers: int8 is no floating format"),
+    (np.int8([1]), {"scale": 1, "threads": -1}, "threads=-1"),
+]
+
+
+@pytest.mark.parametrize(("codes", "options", "message"), BACK_REFUSED, ids=str)
+def test_what_cannot_be_dequantized_is_refused_by_name(codes, options, message):
+    with pytest.raises(bq.BitquantError, match=re.escape(message)):
+        bq.dequantize(codes, **options)
