@@ -18,9 +18,7 @@ from functools import cached_property
 from math import inf, isfinite, isnan
 from typing import Literal, NamedTuple
 
-Rounding = Literal[
-    "nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"
-]
+Rounding = Literal["nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"]
 Overflow = Literal["ieee", "saturate", "saturate_finite", "wrap", "raise"]
 Nan = Literal["preserve", "canonical", "raise", "zero", "max"]
 Subnormals = Literal["gradual", "flush_input", "flush_output", "flush"]
@@ -411,9 +409,7 @@ def overflows_to_infinity(sign: int, rounding: Rounding) -> bool:
     return False  # toward_zero and to_odd
 
 
-def convert_to_integer(
-    number: Number, target: Format, rounding: Rounding, overflow: Overflow
-) -> tuple[int, Flags]:
+def convert_to_integer(number: Number, target: Format, rounding: Rounding, overflow: Overflow) -> tuple[int, Flags]:
     """Round a finite number or an infinity to a code of an integer format (clause 5.8, "Exact")."""
     mask = (1 << target.bits) - 1
     if number.kind == "finite":
@@ -617,9 +613,7 @@ def as_number(value: Real) -> Number:
     return Number("finite", int(value < 0), abs(value.numerator), value.denominator)
 
 
-def code_range(
-    scheme: Scheme, bits: int = 8, signed: bool = True, narrow: bool | None = None
-) -> tuple[int, int]:
+def code_range(scheme: Scheme, bits: int = 8, signed: bool = True, narrow: bool | None = None) -> tuple[int, int]:
     """Return (qmin, qmax). Narrow leaves out the lowest code; None is narrow for signed symmetric alone."""
     if narrow is None:
         narrow = signed and scheme == "symmetric"
@@ -739,8 +733,6 @@ def quantize(
     return min(max(code, qmin), qmax)
 
 
-def dequantize(
-    code: int, scale: Fraction, zero_point: int, fmt: Format, rounding: Rounding = "nearest_even"
-) -> int:
+def dequantize(code: int, scale: Fraction, zero_point: int, fmt: Format, rounding: Rounding = "nearest_even") -> int:
     """Round (code - zero_point) / scale once to a code of the floating format `fmt`; zero is +0."""
     return convert_to_float(as_number((code - zero_point) / scale), fmt, rounding)[0]

@@ -320,3 +320,7 @@ def test_the_grid_does_not_depend_on_the_state_of_the_fpu(witness, state):
 def test_all_names_of_the_module_are_public():
     for name in grid.__all__:
         assert getattr(bq, name, getattr(grid, name)) is getattr(grid, name)
+
+
+def test_unsigned_integers_without_a_format_are_numbers_not_codes():
+    assert bq.ulp_distance(np.uint16(1), np.uint16(2)) == bq.ulp_distance(1.0, 2.0) == 2**52

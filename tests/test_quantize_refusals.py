@@ -150,3 +150,14 @@ def test_a_long_double_scale_is_not_rounded_in_silence():
         pytest.skip("long double is FP64 here")
     with pytest.raises(bq.BitquantError, match="scale"):
         bq.quantize([1.0], scale=third)
+
+
+@pytest.mark.parametrize("given", [(1,), 3.0, (1, 2, 3)])
+def test_a_range_that_is_no_pair_is_refused(given):
+    with pytest.raises(bq.BitquantError, match="give a pair"):
+        bq.quantize([1.0, 2.0], range=given)
+
+
+def test_true_is_no_axis():
+    with pytest.raises(bq.BitquantError, match="axis=True does not exist"):
+        bq.quantize([[1.0, 2.0]], axis=True)

@@ -4,10 +4,10 @@
 assumed: `Witness.absent` says why a function cannot be called (no compiler, another architecture, a CPU
 without the instruction), so that a test can skip by that name.
 
->>> witness = load(tmp_path)                                        # doctest: +SKIP
->>> if reason := witness.absent("float32_to_float16"):              # doctest: +SKIP
-...     pytest.skip(reason)
->>> witness.float32_to_float16(codes, rounding="toward_zero")       # doctest: +SKIP
+    witness = load(tmp_path)
+    if reason := witness.absent("float32_to_float16"):
+        pytest.skip(reason)
+    witness.float32_to_float16(codes, rounding="toward_zero")
 """
 
 from __future__ import annotations
@@ -148,9 +148,7 @@ class Witness:
         """Convert by CVTPD2PS (AVX). Its flush_output flushes what is tiny after rounding, exact or not."""
         return self._convert("float64_to_float32", x, rounding, flush, out)[0]
 
-    def flags(
-        self, function: str, x: Array, rounding: str = "nearest_even", flush: str = "gradual"
-    ) -> frozenset[str]:
+    def flags(self, function: str, x: Array, rounding: str = "nearest_even", flush: str = "gradual") -> frozenset[str]:
         """Name the exceptions that a conversion of x raises, all elements together.
 
         Tininess is detected after rounding. Not meaningful for "float32_to_int8", which clamps, and
@@ -187,9 +185,7 @@ class Witness:
             raise WitnessAbsent(f"{function}: {reason}")
         return self._library
 
-    def _convert(
-        self, name: str, x: Array, rounding: str, flush: str, out: Array | None
-    ) -> tuple[Array, int]:
+    def _convert(self, name: str, x: Array, rounding: str, flush: str, out: Array | None) -> tuple[Array, int]:
         """Call a conversion; return the codes and the MXCSR it left behind."""
         library = self._present(name)
         source, target = (np.dtype(kind) for kind in CONVERSIONS[name])

@@ -141,7 +141,10 @@ def ulp_distance(a: Any, b: Any, fmt: Any = None) -> Any:
     first, give_back = take(a)
     second, _ = take(b)
     target = format(fmt) if fmt is not None else with_format(first, "a")[1]
-    places = [_places(_codes(array, target, name), target, name) for name, array in (("a", first), ("b", second))]
+    coded = target if fmt is not None else None
+    places = [
+        _places(_codes(array, target, coded, name), target, name) for name, array in (("a", first), ("b", second))
+    ]
     high, low = np.maximum(*places), np.minimum(*places)
     # As a ufunc: the operator would warn of the overflow that makes it right.
     return give_back(np.asarray(np.subtract(high.astype(np.uint64), low.astype(np.uint64))))
@@ -239,9 +242,9 @@ def _ends(fmt: Format) -> tuple[int, int]:
     return (int(fmt.min), int(fmt.max)) if fmt.is_integer else (-fmt.infinity_code, fmt.infinity_code)
 
 
-def _codes(array: Array, fmt: Format, name: str) -> NDArray[Any]:
-    """The codes of numbers that must be the format's own."""
-    array, origin = source_of(array, fmt if array.dtype.kind == "u" else None)
+def _codes(array: Array, fmt: Format, coded: Format | None, name: str) -> NDArray[Any]:
+    """The codes of numbers that must be the format's own; unsigned integers are codes of `coded`, if given."""
+    array, origin = source_of(array, coded if array.dtype.kind == "u" else None)
     flags = Flags()
     codes = np.asarray(encode(array, fmt, origin, flags=flags))
     if flags.inexact or flags.overflow or (fmt.is_integer and flags.invalid):

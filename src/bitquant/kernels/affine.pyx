@@ -33,6 +33,7 @@ cnp.import_array()
 
 cdef enum:
     RUN = 256
+    FEW = 16
     STREAMING = 1 << 23
 
 
@@ -117,9 +118,23 @@ cdef inline bint estimate(
 
 cdef inline void settle(
     const Mode mode, const bint columns, const carrier *source, uint8_t *target, const Line *line, Py_ssize_t channel,
+    size_t n, bint slow, const real *zero, carrier infinity
+) noexcept nogil:
+    """A run that holds a number in doubt, or one that is not finite: first by few, then those few by integers."""
+    cdef size_t start = 0, length
+    cdef Py_ssize_t c
+    while start < n:
+        length = n - start if n - start < FEW else FEW
+        c = channel + <Py_ssize_t> start if columns else channel
+        if slow or estimate(mode, columns, <const real *> source + start, target + start, line, c, length, infinity):
+            settle_each(mode, columns, source + start, target + start, line, c, length, zero, infinity)
+        start += length
+
+
+cdef inline void settle_each(
+    const Mode mode, const bint columns, const carrier *source, uint8_t *target, const Line *line, Py_ssize_t channel,
     size_t n, const real *zero, carrier infinity
 ) noexcept nogil:
-    """A run that holds a number in doubt, or one that is not finite: those by integers."""
     cdef carrier magnitude, magnitudes = ~(<carrier> 0) >> 1
     cdef Py_ssize_t c
     cdef size_t i
@@ -163,7 +178,7 @@ cdef inline uint64_t quantize_mode(
         c = channel + <Py_ssize_t> start if columns else channel
         slow = line.any_slow if columns else line.slow[c]
         if slow or estimate(mode, columns, <const real *> source + start, target + start, line, c, length, infinity):
-            settle(mode, columns, source + start, target + start, line, c, length, zero, infinity)
+            settle(mode, columns, source + start, target + start, line, c, length, slow, zero, infinity)
             count += not_finite(source + start, length, infinity, at + <int64_t> start, first)
         start += length
     return count

@@ -306,6 +306,8 @@ def _parameters(
     if zero_point is not None:
         raise BitquantError("a zero_point needs the scale or step that it belongs to")
     if given_range is not None:
+        if not isinstance(given_range, (tuple, list)) or len(given_range) != 2:
+            raise BitquantError(f"range={given_range!r}: give a pair, the low end and the high end")
         low, high = given_range
         lows, highs = rationals(low, channels, "low"), rationals(high, channels, "high")
     else:
@@ -420,7 +422,7 @@ def _codes_out(out: Array | None, array: Array, grid: Grid) -> NDArray[Any]:
 def _axis(axis: Any, ndim: int) -> int | None:
     if axis is None:
         return None
-    if not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
         raise BitquantError(f"axis={axis!r} does not exist: x has {ndim} dimensions")
     return int(axis) % ndim
 
