@@ -33,7 +33,7 @@ cnp.import_array()
 
 cdef enum:
     RUN = 256
-    FEW = 16
+    FEW = 64
     STREAMING = 1 << 23
 
 
