@@ -15,7 +15,8 @@ import pytest
 
 import bitquant as bq
 from bitquant import plans
-from bitquant.kernels import affine, stats
+from bitquant.kernels import levels as level_kernel
+from bitquant.kernels import stats
 from bitquant.kernels.affine import Affine
 from bitquant.kernels.integer import ToInteger
 from bitquant.kernels.narrow import Narrow
@@ -90,7 +91,7 @@ def levels(**other):
         "target": plans.rounding_row(bq.FP32),
         "table": np.empty((3, 256), np.uint64),
     }
-    return affine.levels(**(right | other))
+    return level_kernel.fill(**(right | other))
 
 
 def extremes(source=None, widen=None, word=4, inner=4, low=None, high=None):
@@ -106,7 +107,7 @@ def back(source=None, target=None, table=None, inner=4, place=0):
     source = I8(12) if source is None else source
     target = np.empty(12, np.uint32) if target is None else target
     table = np.zeros((3, 256), np.uint32) if table is None else table
-    return affine.dequantize(source, target, table, inner, place)
+    return level_kernel.look_up(source, target, table, inner, place)
 
 
 # --- The cases ----------------------------------------------------------------------------------------------
@@ -223,14 +224,14 @@ MISUSES = {
     "look up in three dimensions": lambda: back(table=np.zeros((3, 256, 2), np.uint32)),
     "look up in an empty table": lambda: back(table=np.zeros((0, 256), np.uint32)),
     "look up in a strided table": lambda: back(table=np.zeros((3, 512), np.uint32)[:, ::2]),
-    "look up in no table": lambda: affine.dequantize(I8(12), np.empty(12, np.uint32), None, 4),
+    "look up in no table": lambda: level_kernel.look_up(I8(12), np.empty(12, np.uint32), None, 4),
     "look up bytes": lambda: back(target=I8(12), table=np.zeros((3, 256), np.int8)),
     "look up sixteen bytes": lambda: back(target=np.empty(12, "c16"), table=np.zeros((3, 256), "c16")),
     "look up by no inner": lambda: back(inner=0),
     "look up from below": lambda: back(place=-1),
     "look strided bytes up": lambda: back(source=I8(24)[::2]),
     "look up into strides": lambda: back(target=np.empty(24, np.uint32)[::2]),
-    "look nothing up": lambda: affine.dequantize(None, np.empty(12, np.uint32), np.zeros((3, 256), np.uint32), 4),
+    "look nothing up": lambda: level_kernel.look_up(None, np.empty(12, np.uint32), np.zeros((3, 256), np.uint32), 4),
     # Extremes.
     "extremes of another word": lambda: extremes(source=F64(12)),
     "extremes of halves": lambda: extremes(source=np.zeros(12, np.float16), word=2),

@@ -2,7 +2,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.stage import Stage
 
 class Affine:
@@ -14,14 +13,3 @@ class Affine:
     def run(
         self, source: NDArray[Any], target: NDArray[Any], inner: int, start: int = 0, stop: int = -1
     ) -> tuple[int, int]: ...
-
-def levels(
-    numerator: NDArray[Any],
-    denominator: NDArray[Any],
-    exponent: NDArray[Any],
-    zero_point: NDArray[Any],
-    signed: bool,
-    target: Narrow,
-    table: NDArray[Any],
-) -> None: ...
-def dequantize(source: NDArray[Any], target: NDArray[Any], table: NDArray[Any], inner: int, place: int = 0) -> None: ...

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from bitquant import plans
 from bitquant.arrays import take, with_format
-from bitquant.convert import convert, in_parts
+from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
-from bitquant.kernels import affine, stats
+from bitquant.kernels import levels, stats
+from bitquant.layouts import in_parts
 from bitquant.quantize.parameters import (
     Grid,
     Parameters,
@@ -202,7 +203,7 @@ class Quantized:
             stop = min(start + _CHUNK, original.size)
             numbers = convert(original[start:stop], "float64")
             back = np.empty(stop - start, target.code_dtype)
-            affine.dequantize(codes[start:stop], back, table, inner, start)
+            levels.look_up(codes[start:stop], back, table, inner, start)
             values = convert(back, "float64", target)
             finite = np.isfinite(numbers)
             if not finite.all():
@@ -299,7 +300,7 @@ def dequantized(
         table = _table(parameters, grid, target)
         flat, values = codes.reshape(-1), result.reshape(-1)
         in_parts(
-            lambda start, stop: affine.dequantize(flat[start:stop], values[start:stop], table, inner, start),
+            lambda start, stop: levels.look_up(flat[start:stop], values[start:stop], table, inner, start),
             codes.size,
             threads,
         )
@@ -310,7 +311,7 @@ def _table(parameters: Parameters, grid: Grid, target: Format) -> NDArray[Any]:
     """table[channel, byte]: the values of all 256 bytes taken as codes, as codes of the target."""
     numbers, wide = kernel_numbers(parameters, grid, "nearest_even", 8)
     table = np.empty((len(parameters.scales), 256), np.uint64)
-    affine.levels(
+    levels.fill(
         numbers["numerator"], numbers["denominator"], numbers["exponent"], numbers["zero_point"], grid.signed,
         plans.rounding_row(target), table,
     )  # fmt: skip

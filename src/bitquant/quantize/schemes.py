@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from bitquant import plans
 from bitquant.arrays import Array, take, with_format
-from bitquant.convert import convert, in_parts
+from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
-from bitquant.kernels import stats
 from bitquant.kernels.affine import Affine
+from bitquant.layouts import in_parts
+from bitquant.quantize.extremes import extremes, nonfinite_error
 from bitquant.quantize.parameters import (
     SCHEMES,
     Grid,
     Parameters,
     Scheme,
-    exact_numbers,
     kernel_numbers,
     nearest_float,
     rationals,
@@ -313,29 +313,8 @@ def _parameters(
     else:
         if not array.size:
             raise BitquantError("x is empty and has no range: give range=, scale= or step=")
-        lows, highs = _extremes(array, source, inner, channels, nonfinite)
+        lows, highs = extremes(array, source, inner, channels, nonfinite == "raise")
     return Parameters.of_ranges(lows, highs, scheme, grid, include_zero, step_format)
-
-
-def _extremes(
-    array: Array, source: Format, inner: int, channels: int, nonfinite: Nonfinite
-) -> tuple[list[Fraction], list[Fraction]]:
-    """The smallest and largest number of each channel, exactly."""
-    carrier, widen = plans.to_carrier(source)
-    word = carrier.code_dtype.itemsize
-    key = np.dtype(f"i{word}")
-    infinity = carrier.infinity_code
-    for finite in (False, True):
-        low, high = np.full(channels, np.iinfo(key).max, key), np.full(channels, np.iinfo(key).min, key)
-        stats.extremes(array, widen, word, inner, low, high, finite)
-        if low.min() > ~infinity and high.max() < infinity:
-            break
-        if not finite and nonfinite == "raise":
-            raise _not_finite(array, source)
-    if low.max() == np.iinfo(key).max:
-        where = f"channel {int(low.argmax())} of x" if channels > 1 else "x"
-        raise BitquantError(f"nothing in {where} is finite, so it has no range: give range=, scale= or step=")
-    return _numbers(low), _numbers(high)
 
 
 def _opposite(low: Any, high: Any) -> bool:
@@ -343,34 +322,6 @@ def _opposite(low: Any, high: Any) -> bool:
     size = max(np.size(low), np.size(high))
     lows, highs = rationals(low, size, "low"), rationals(high, size, "high")
     return all(one == -other for one, other in zip(lows, highs, strict=True))
-
-
-def _numbers(keys: NDArray[Any]) -> list[Fraction]:
-    """The numbers whose bits, turned over where negative, are the keys (kernels/stats.pyx, Design A)."""
-    bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
-    return exact_numbers(bits.view(f"f{keys.dtype.itemsize}"))
-
-
-def _not_finite(array: Array, source: Format) -> BitquantError:
-    """The error for NaN and infinity: how many, and where the first is."""
-    count, first = 0, -1
-    flat = array.reshape(-1)
-    for start in range(0, array.size, 1 << 16):
-        bad = np.flatnonzero(~np.isfinite(convert(flat[start : start + (1 << 16)], FP64, source)))
-        if bad.size and first < 0:
-            first = start + int(bad[0])
-        count += bad.size
-    return _nonfinite_error(array, count, first)
-
-
-def _nonfinite_error(array: Array, count: int, first: int) -> BitquantError:
-    place = tuple(int(k) for k in np.unravel_index(first, array.shape))
-    index: Any = place[0] if len(place) == 1 else place
-    value = float(array[place])
-    more = f" (the first of {count} that are not finite)" if count > 1 else ""
-    return BitquantError(
-        f"x has {'NaN' if np.isnan(value) else value} at index {index}{more}: remove it, or pass nonfinite='saturate'"
-    )
 
 
 def _fill(
@@ -393,7 +344,7 @@ def _fill(
     found = in_parts(lambda start, stop: kernel.run(array, codes, inner, start, stop), array.size, threads)
     count = sum(part[0] for part in found)
     if count and nonfinite == "raise":
-        raise _nonfinite_error(array, count, next(part[1] for part in found if part[1] >= 0))
+        raise nonfinite_error(array, count, next(part[1] for part in found if part[1] >= 0))
     for channel in wide:
         # The kernel has settled what is not finite; the search does the rest of the channel.
         rows = (-1, len(parameters.scales), inner)
