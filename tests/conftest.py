@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import witness as hardware
+from bitquant import layouts
 
 pytest.register_assert_rewrite("judging")
 
@@ -17,3 +18,9 @@ settings.load_profile("bitquant")
 def witness(tmp_path_factory):
     """Compile and load the CPU's own conversions."""
     return hardware.load(tmp_path_factory.mktemp("witness"))
+
+
+@pytest.fixture(autouse=True)
+def small_shares(monkeypatch):
+    """Let threads share arrays of any size that a test can afford."""
+    monkeypatch.setattr(layouts, "_THREAD_SHARE", 1 << 16)
