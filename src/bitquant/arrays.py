@@ -34,13 +34,6 @@ def take(x: Any) -> tuple[Array, GiveBack]:
     return _read(x), _scalar_or_array
 
 
-def take_float(x: Any, name: str = "x") -> tuple[Array, Format, GiveBack]:
-    """Like `take`, for numbers: also the format of the array. Integers outside the table become exact FP64 numbers."""
-    array, give_back = take(x)
-    array, fmt = with_format(array, name)
-    return array, fmt, give_back
-
-
 def with_format(array: Array, name: str = "x") -> tuple[Array, Format]:
     """The array and its format; integers of other widths are lifted to FP64 where that is exact."""
     dtype = array.dtype

@@ -25,14 +25,12 @@ from bitquant.kernels.rational cimport rounded_sum
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
 )
-from bitquant.kernels.stage cimport BLOCK, Stage, Tally
+from bitquant.kernels.stage cimport BLOCK, RUN, STREAMING, Stage, Tally
 
 cnp.import_array()
 
 cdef enum:
-    RUN = 256
     FEW = 64
-    STREAMING = 1 << 23
 
 
 # The parameters of all channels.

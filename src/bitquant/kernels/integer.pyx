@@ -15,7 +15,7 @@ from bitquant.kernels.propose cimport propose, real
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, round_off,
 )
-from bitquant.kernels.stage cimport INEXACT, INVALID, Block, Stage, Tally
+from bitquant.kernels.stage cimport INEXACT, INVALID, RUN, Block, Stage, Tally
 
 # An integer target together with the rules, as plain numbers.
 cdef struct Range:
@@ -79,10 +79,6 @@ cdef inline void to_integer(
         tally.invalid += all_invalid
         tally.inexact += all_inexact
         tally.ranges += ranges * row.refuse_range
-
-
-cdef enum:
-    RUN = 256
 
 
 cdef inline bint proposed(

@@ -6,8 +6,6 @@ cdef extern from "clones.h" nogil:
     ctypedef void loop "BITQUANT_LOOP"
     uint32_t bits_of_float(float x) noexcept
     uint64_t bits_of_double(double x) noexcept
-    float float_of_bits(uint32_t u) noexcept
-    double double_of_bits(uint64_t u) noexcept
     void stream_block(char *to, const char *source, size_t count) noexcept
     void stream_end() noexcept
 

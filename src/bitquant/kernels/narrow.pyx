@@ -35,11 +35,7 @@ from bitquant.kernels.machine cimport (
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment, round_off,
 )
-from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, UNDERFLOW, Block, Stage, Tally
-
-cdef enum:
-    RUN = 256
-
+from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, RUN, UNDERFLOW, Block, Stage, Tally
 
 cdef inline lane flags_of(
     const Mode mode, lane negative, lane significand, int32_t exponent, lane over, const Target *t

@@ -17,13 +17,12 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from bitquant.kernels.machine cimport stream_block, stream_end
-from bitquant.kernels.stage cimport BLOCK, Block, Stage, Tally
+from bitquant.kernels.stage cimport BLOCK, STREAMING, Block, Stage, Tally
 
 cnp.import_array()
 
 cdef enum:
     MOST_STEPS = 6
-    STREAMING = 1 << 23         # bytes written from which streaming pays
 
 
 cdef struct Step:

@@ -3,7 +3,9 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
-    BLOCK = 1024        # numbers in a block: two scratch blocks of eight-byte words fit a 32 KiB cache
+    BLOCK = 1024            # numbers in a block: two scratch blocks of eight-byte words fit a 32 KiB cache
+    RUN = 256               # numbers that take a short path together, or do not
+    STREAMING = 1 << 23     # bytes written from which streaming past the caches pays
 
 cdef enum Flag:
     INVALID = 1

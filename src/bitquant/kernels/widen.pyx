@@ -20,11 +20,7 @@ from libc.stdint cimport int8_t
 from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, carrier, code, int32_t, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
 )
-from bitquant.kernels.stage cimport Block, Stage, Tally
-
-cdef enum:
-    RUN = 256
-
+from bitquant.kernels.stage cimport RUN, Block, Stage, Tally
 
 cdef inline carrier integer_bits(int32_t n, carrier zero) noexcept nogil:
     """The bits of an integer as a floating point number. Exact: below 2^24 for FP32."""
