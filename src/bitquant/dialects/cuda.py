@@ -53,7 +53,7 @@ CUDA = (
             Conversion((F32,), (TF32,), rounding=_TF32, nan=_NAN),
             Conversion((F32, F16, BF16), (E5M2, E4M3FN), nan=_NAN),
             Conversion((F64,), (E5M2, E4M3FN), nan=_NAN, nan_codes=False),
-            Conversion((F64, F32, BF16), (E8M0,), rounding=_E8M0),
+            Conversion((F64, F32, BF16), (E8M0,), rounding=("toward_positive", "nearest_even")),
             Conversion((F32, F16), (*BYTES, *SHORTS, *WORDS), rounding=_TO_INTEGER, overflow="saturate", nan="zero"),
             Conversion((F64, F32, F16), (I64,), rounding=_TO_INTEGER, overflow="saturate", nan="indefinite"),
             Conversion((F64,), (I32,), rounding=_TO_INTEGER, overflow="saturate", nan="indefinite"),
@@ -61,7 +61,8 @@ CUDA = (
         ),
         notes=(
             *_SHARED_NOTES,
-            "PTX has no 8-bit conversion without .satfinite; __NV_NOSAT is the headers' own.",
+            "PTX has no 8-bit conversion without .satfinite; __NV_NOSAT is the headers' own. To float8_e8m0fnu with "
+            "cudaRoundZero it gives NaN for infinity and the largest number for the numbers above it; no rule here does.",
             _UNSEEN,
         ),
     ),

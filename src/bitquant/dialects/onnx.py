@@ -57,7 +57,7 @@ _STANDARD_NOTES = (
 
 # ONNX Runtime, apart from the 8-bit formats.
 _RUNTIME_BASE = (
-    Conversion((F32,), (F16,)),
+    Conversion((F32,), (F16,), nan_codes=False),
     Conversion((F32, F16), (BF16,), nan="signed"),
     Conversion((F64,), (F32,)),
     Conversion((F32, F16), (F64,), rounding=None),
@@ -81,7 +81,10 @@ _RUNTIME_GAPS = (
     Gap((F32,), SHORTS, "what is beyond int32 gives 0, and the low bits of the integer else", "int32"),
     Gap((F32,), ("uint32", "uint64"), "out of range is undefined in C, and differs from place to place in an array"),
 )
-_RUNTIME_NOTES = ("Out of range to an integer is undefined in C; what is here was found on x86-64.",)
+_RUNTIME_NOTES = (
+    "To float16, NaN loses its payload or keeps it by its place in the array.",
+    "Out of range to an integer is undefined in C; what is here was found on x86-64.",
+)
 
 ONNX = (
     Dialect(
