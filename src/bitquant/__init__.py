@@ -10,6 +10,7 @@ from bitquant.convert import convert, decode, encode, round_to
 from bitquant.errors import BitquantError
 from bitquant.formats import BF16, FP16, FP32, FP64, INT8, TF32, UINT8, Format, format, formats
 from bitquant.grid import fields, from_fields, neighbours, spacing, ulp_distance
+from bitquant.packing import pack_bits, unpack_bits
 from bitquant.quantize import Error, Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
 from bitquant.rules import Flags
 
@@ -39,9 +40,11 @@ __all__ = [
     "formats",
     "from_fields",
     "neighbours",
+    "pack_bits",
     "quantize",
     "round_to",
     "spacing",
     "symmetric",
     "ulp_distance",
+    "unpack_bits",
 ]
