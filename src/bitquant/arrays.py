@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
-from bitquant.formats import BF16, Format, format
+from bitquant.formats import FORMATS, FP64, Format, format
 
 Array: TypeAlias = NDArray[Any]
 GiveBack: TypeAlias = Callable[[Array], Any]
@@ -35,25 +35,24 @@ def take(x: Any) -> tuple[Array, GiveBack]:
 
 
 def with_format(array: Array, name: str = "x") -> tuple[Array, Format]:
-    """The array and its format; integers of other widths are lifted to FP64 where that is exact."""
-    dtype = array.dtype
-    if dtype.kind in "iu" and dtype.itemsize > 1:
-        if (
-            dtype.itemsize == 8
-            and array.size
-            and (int(array.max()) > _EXACT_IN_FP64 or int(array.min()) < -_EXACT_IN_FP64)
-        ):
-            raise BitquantError(
-                f"{name} holds integers beyond 2^53, which no format here holds exactly: round them first"
-            )
-        return array.astype(np.float64), format("float64")
+    """The array and its format."""
     try:
-        return array, format(dtype)
+        return array, format(array.dtype)
     except BitquantError:
         raise BitquantError(
-            f"{name} has dtype {dtype}, which holds no numbers of a known format: use float64, float32, float16, "
+            f"{name} has dtype {array.dtype}, which holds no numbers of a known format: use float64, float32, float16, "
             "ml_dtypes.bfloat16 or an integer dtype"
         ) from None
+
+
+def with_held_format(array: Array, name: str = "x") -> tuple[Array, Format]:
+    """The array and its format, one that FP64 holds: integers of 64 bits are lifted to it where that is exact."""
+    array, fmt = with_format(array, name)
+    if fmt.is_integer and fmt.bits == 64:
+        if array.size and (int(array.max()) > _EXACT_IN_FP64 or int(array.min()) < -_EXACT_IN_FP64):
+            raise BitquantError(f"{name} holds integers beyond 2^53, which float64 does not hold exactly: round them first")
+        return array.astype(np.float64), FP64
+    return array, fmt
 
 
 def _scalar_or_array(result: Array) -> Any:
@@ -76,9 +75,11 @@ def _from_torch(x: Any) -> Array:
     if x.device.type != "cpu":
         raise BitquantError(f"the tensor is on {x.device}: bitquant computes on the CPU, pass x.cpu()")
     x = x.detach()
-    if x.dtype == torch.bfloat16:
-        bits: Array = x.view(torch.int16).numpy()
-        return bits.view(BF16.array_dtype)
+    name = str(x.dtype).removeprefix("torch.")
+    fmt = FORMATS.get(name)
+    if fmt is not None and fmt.array_dtype.isbuiltin != 1:  # a dtype of ml_dtypes, which torch does not give
+        bits: Array = x.view(_torch_words(torch, fmt)).numpy()
+        return bits.view(fmt.array_dtype)
     try:
         array: Array = x.numpy()
     except TypeError as error:
@@ -90,6 +91,15 @@ def _to_torch(result: Array) -> Any:
     torch = sys.modules["torch"]
     if not result.dtype.isnative:
         result = result.astype(result.dtype.newbyteorder("="))
-    if result.dtype == BF16.array_dtype:
-        return torch.from_numpy(result.view(np.int16)).view(torch.bfloat16)
+    if result.dtype.isbuiltin != 1:
+        fmt = format(result.dtype)
+        words = _torch_words(torch, fmt)
+        tensor = torch.from_numpy(result.view(fmt.code_dtype)).view(words)
+        # torch has no dtype for some formats of ml_dtypes: their codes stay uint8.
+        return tensor.view(getattr(torch, fmt.name)) if hasattr(torch, fmt.name) and fmt.bits >= 8 else tensor
     return torch.from_numpy(result)
+
+
+def _torch_words(torch: Any, fmt: Format) -> Any:
+    """The integer dtype of torch that is as wide as a format's codes."""
+    return torch.uint8 if fmt.code_dtype.itemsize == 1 else torch.int16

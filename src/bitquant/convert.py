@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from bitquant import plans
 from bitquant.arrays import Array, take, with_format
 from bitquant.errors import BitquantError
-from bitquant.formats import FP32, FP64, Format, format
+from bitquant.formats import FP64, Format, format
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.layouts import check_threads, run
-from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Subnormals, Tininess
+from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Stochastic, Subnormals, Tininess, choose
+from bitquant.stages import carrier_of, nan_rules
 
-__all__ = ["convert", "decode", "encode", "round_to"]
+__all__ = ["convert", "decode", "encode", "round_bits", "round_to"]
 
 
 def convert(
@@ -22,7 +24,7 @@ def convert(
     to: Any,
     source: Any = None,
     *,
-    rounding: Rounding = "nearest_even",
+    rounding: Rounding | Stochastic = "nearest_even",
     overflow: Overflow | None = None,
     nan: NaNRule | None = None,
     subnormals: Subnormals = "gradual",
@@ -44,11 +46,13 @@ def convert(
         The format that `x` holds. Needed where the dtype does not say it: unsigned integers of the width of `source`'s
         codes are then read as its codes.
     rounding : {"nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"}
-        Or RNE, RNA, RTZ, RTP, RTN, RTO.
-    overflow : {"ieee", "saturate", "saturate_finite", "raise"}, for an integer {"saturate", "wrap", "raise"}
-        Default: "ieee" for a floating target, "saturate" for an integer.
-    nan : {"preserve", "canonical", "raise", "zero", "max"}, for an integer {"raise", "zero", "max"}
-        Default: "preserve" for a floating target, "raise" for an integer.
+        Or RNE, RNA, RTZ, RTP, RTN, RTO; or a `Stochastic`.
+    overflow : {"ieee", "saturate", "saturate_finite", "nan", "raise"}
+        For an integer {"saturate", "wrap", "indefinite", "raise"}, for a codebook {"saturate", "raise"}. Default: the
+        first.
+    nan : {"preserve", "canonical", "signed", "all_ones", "positive_all_ones", "raise", "zero", "max"}
+        For a float without NaN {"raise", "zero", "negated_zero", "max"}, for an integer
+        {"raise", "zero", "max", "indefinite"}, for a codebook {"raise", "zero", "max"}. Default: the first.
     subnormals : {"gradual", "flush_input", "flush_output", "flush"}
     tininess : {"after", "before"}
         When *underflow* is judged. Changes flags only.
@@ -90,7 +94,8 @@ def convert(
     if isinstance(out, np.ndarray) and out.dtype.newbyteorder("=") == target.code_dtype:
         dtype = target.code_dtype
     pipeline = _plan(plans.conversion, origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
-    result = _run(pipeline, array, dtype, origin, target, flags, out, threads)
+    random = rounding.words(array.shape) if isinstance(rounding, Stochastic) else None
+    result = _run(pipeline, array, dtype, origin, target, flags, out, threads, random)
     return result if out is not None else give_back(result)
 
 
@@ -156,8 +161,8 @@ def decode(codes: Any, fmt: Any, dtype: Any = None, *, out: Array | None = None,
     array([1.0000000e+00, 5.9604645e-08,          -inf], dtype=float32)
     """
     origin = format(fmt)
-    target = (FP32 if contains(FP32, origin) else FP64) if dtype is None else format(dtype)
-    if not contains(target, origin):
+    target = carrier_of(origin) if dtype is None else format(dtype)
+    if not target.contains(origin):
         raise BitquantError(f"{target.name} does not hold every value of {origin.name}: use convert, which rounds")
     array, give_back = take(codes)
     if array.dtype != origin.dtype:
@@ -170,7 +175,7 @@ def round_to(
     x: Any,
     fmt: Any,
     *,
-    rounding: Rounding = "nearest_even",
+    rounding: Rounding | Stochastic = "nearest_even",
     overflow: Overflow | None = None,
     nan: NaNRule | None = None,
     subnormals: Subnormals = "gradual",
@@ -211,23 +216,66 @@ def round_to(
     array, origin = source_of(array, None)
     rules = (origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
     pipeline = _plan(plans.round_trip, *rules)
-    result = _run(
-        pipeline, array, array.dtype.newbyteorder("="), origin, target, flags, out, threads, plans.conversion(*rules)
-    )
+    random = rounding.words(array.shape) if isinstance(rounding, Stochastic) else None
+    dtype = array.dtype.newbyteorder("=")
+    result = _run(pipeline, array, dtype, origin, target, flags, out, threads, random, plans.conversion(*rules))
     return result if out is not None else give_back(result)
 
 
-def contains(outer: Format, inner: Format) -> bool:
-    """Whether every value of `inner` is a value of `outer` (NaN payloads aside)."""
-    if outer is inner:
-        return True
-    if outer.is_integer:
-        return inner.is_integer and outer.min <= inner.min and inner.max <= outer.max
-    return (
-        outer.precision >= inner.precision
-        and outer.max >= max(inner.max, -inner.min)
-        and outer.smallest_subnormal <= inner.smallest_subnormal
-    )
+def round_bits(
+    x: Any, keep: int, ties: Literal["even", "away"] = "even", *, out: Array | None = None, threads: int | None = 1
+) -> Any:
+    """Round float32 or float64 numbers to fewer significand bits, so that they compress ("bit rounding").
+
+    Parameters
+    ----------
+    x : array_like of float32 or float64
+    keep : int
+        How many stored significand bits stay, from 0 to all 23 or 52; the others become zero.
+    ties : {"even", "away"}
+        Which of two equally near numbers is taken: with an even last kept bit, or of larger magnitude.
+    out, threads
+        As for `convert`.
+
+    Returns
+    -------
+    ndarray
+        In the dtype of `x`. NaN (to the bit), infinities and zeros are unchanged. A number that would round to infinity
+        becomes the largest one with so many bits instead. Subnormal numbers lose the same bits as the others.
+
+    Raises
+    ------
+    BitquantError
+        For another dtype, or a `keep` out of range.
+
+    Notes
+    -----
+    For other roundings, and for IEEE 754's overflow, use ``round_to(x, exmy(8, keep), ...)`` (11 for float64).
+
+    Examples
+    --------
+    >>> import bitquant as bq, numpy as np
+    >>> temperature = np.array([273.1512, 280.77, np.nan, 3.4028235e38], np.float32)
+    >>> bq.round_bits(temperature, 7)
+    array([2.730000e+02, 2.800000e+02,          nan, 3.389531e+38],
+          dtype=float32)
+    """
+    array, give_back = take(x)
+    array, fmt = with_format(array)
+    if fmt not in (FP32, FP64):
+        raise BitquantError(f"x has dtype {array.dtype}: bit rounding keeps float32 or float64 numbers")
+    most = fmt.significand_bits
+    if not isinstance(keep, (int, np.integer)) or isinstance(keep, bool) or not 0 <= keep <= most:
+        raise BitquantError(f"keep={keep!r}: {fmt.name} has significand bits to keep from 0 to {most}")
+    choose("ties", ties, {"even": "", "away": ""})
+    check_threads(threads)
+    dtype = array.dtype.newbyteorder("=")
+    result = np.empty_like(array, dtype, order="K", subok=False) if out is None else _checked_out(out, array, dtype)
+    if keep == most:
+        result[...] = array
+    else:
+        run(plans.trimming(fmt, most - int(keep), ties == "away"), array, result, None, threads)
+    return result if out is not None else give_back(result)
 
 
 def source_of(array: Array, source: Any) -> tuple[Array, Format]:
@@ -253,7 +301,7 @@ def _as_codes(array: Array, fmt: Format) -> Array:
         return array.astype(fmt.code_dtype)
     if array.dtype.kind not in "iu":
         raise BitquantError(f"codes of {fmt.name} are unsigned integers, not {array.dtype}")
-    if array.dtype.newbyteorder("=") != fmt.code_dtype or fmt.bits != 8 * fmt.code_dtype.itemsize:
+    if array.dtype.newbyteorder("=") != fmt.code_dtype or fmt.largest_code + 1 < 1 << 8 * fmt.code_dtype.itemsize:
         fmt.check_code(int(array.max()))
         fmt.check_code(int(array.min()))
         array = array.astype(fmt.code_dtype, copy=False)
@@ -278,6 +326,7 @@ def _run(
     flags: Flags | None,
     out: Array | None,
     threads: int | None,
+    random: Array | None,
     there: Pipeline | None = None,
 ) -> Array:
     """Run a pipeline over an array of any layout into a new array or `out`, and see to flags and refusals.
@@ -289,7 +338,7 @@ def _run(
     mask = None
     if flags is not None and flags.record:
         mask = flags.mask = np.empty(array.shape, np.uint8)
-    counts = run(pipeline, array, result, mask, threads)
+    counts = run(pipeline, array, result, mask, threads, random)
     if counts is not None:
         if flags is not None:
             flags.invalid += counts[0]
@@ -328,21 +377,28 @@ def _refusal(array: Array, counts: Any, source: Format, target: Format, there: P
     where = f" at index {index}" if array.ndim else ""
     if is_nan:
         more = f" (the first of {nans})" if nans > 1 else ""
-        ways = "nan='zero' or nan='max'" if target.is_integer else "nan='preserve', 'canonical', 'zero' or 'max'"
-        reason = f"{target.name} has no NaN" if target.is_integer else "NaN is refused by nan='raise'"
-        return BitquantError(f"x has NaN{where}{more}: {reason}; pass {ways}")
+        ways = [rule for rule in ("preserve", "canonical", "zero", "max") if rule in nan_rules(target)]
+        reason = "NaN is refused by nan='raise'" if target.has_nan else f"{target.name} has no NaN"
+        return BitquantError(f"x has NaN{where}{more}: {reason}; pass {_choices('nan', ways)}")
     element = array[place].reshape(1).view(source.code_dtype)
-    value = decode(element, source, np.float64)[0]
+    value = convert(element, FP64, source)[0]
     more = f" (the first of {ranges})" if ranges > 1 else ""
     if there is not None:
         code = np.empty(1, target.code_dtype)
         refused = there.run(element, code)
         if refused is None or refused[6] < 0:
-            rounded = decode(code, target, np.float64)[0]
+            rounded = convert(code, FP64, target)[0]
             return BitquantError(
                 f"x has {value:g}{where}{more}, which {target.name} makes {rounded:g}: {source.name} does not hold "
                 "that; pass x in a wider dtype, or use convert"
             )
     reach = f"{target.name} reaches from {target.min:g} to {target.max:g}"
-    ways = "'saturate' or 'wrap'" if target.is_integer else "'ieee', 'saturate' or 'saturate_finite'"
-    return BitquantError(f"x has {value:g}{where}{more}: {reach}; pass overflow={ways}")
+    ways = ["saturate", "wrap"] if target.is_integer else ["ieee", "saturate", "saturate_finite"]
+    ways = ["saturate"] if target.kind == "codebook" else ways
+    return BitquantError(f"x has {value:g}{where}{more}: {reach}; pass {_choices('overflow', ways)}")
+
+
+def _choices(name: str, ways: Sequence[str]) -> str:
+    """The end of a sentence that says what may be passed."""
+    *most, last = (repr(way) for way in ways)
+    return f"{name}={', '.join(most)} or {last}" if most else f"{name}={last}"

@@ -11,7 +11,7 @@ from bitquant.arrays import Array, take, with_format
 from bitquant.convert import encode, source_of
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
-from bitquant.rules import Flags, Rounding
+from bitquant.rules import Flags, Overflow, Rounding
 
 __all__ = ["Fields", "Neighbours", "fields", "from_fields", "neighbours", "spacing", "ulp_distance"]
 
@@ -45,7 +45,7 @@ def fields(x: Any, fmt: Any = None) -> Fields:
     -------
     Fields
         Three arrays in the shape of `x`. An integer format has no exponent field: it is 0, and the significand holds
-        the bits of the two's complement below the sign.
+        the bits of the two's complement below the sign; a codebook's is the whole code.
 
     Examples
     --------
@@ -126,6 +126,7 @@ def ulp_distance(a: Any, b: Any, fmt: Any = None) -> Any:
     -------
     ndarray of uint64
         The distance in places: 0 for equal numbers and for −0 and +0; an infinity lies one beyond the largest number.
+        In a codebook, the difference of the codes.
 
     Raises
     ------
@@ -174,19 +175,30 @@ def spacing(x: Any, fmt: Any = None) -> Any:
     array, give_back = take(x)
     array, origin = source_of(array, None)
     target = origin if fmt is None else format(fmt)
+    down = np.asarray(encode(array, target, origin, rounding="toward_zero", overflow="saturate", nan="max"))
     if target.is_integer:
         result = np.ones(array.shape)
+    elif target.kind == "codebook":
+        floor = np.asarray(encode(array, target, origin, rounding="toward_negative", nan="max"))
+        gaps = np.diff(np.array(target.values))
+        result = np.append(gaps, gaps[-1])[floor]
     else:
-        codes = encode(array, target, origin, rounding="toward_zero", overflow="saturate", nan="zero")
-        field = np.asarray(fields(np.asarray(codes), target).exponent).astype(np.int64)
-        result = _power_of_two(np.maximum(field, 1) - target.bias - target.significand_bits)
+        field = np.asarray(fields(down, target).exponent).astype(np.int64)
+        result = _power_of_two(np.maximum(field, int(target.zero)) - target.bias - target.significand_bits)
     outside = np.zeros(array.shape, np.bool_)
     rounding: Rounding
     for rounding in ("toward_negative", "toward_positive"):  # a number beyond the largest overflows away from zero
         flags = Flags(record=True)
-        encode(array, target, origin, rounding=rounding, overflow="saturate", nan="zero", flags=flags)
+        encode(array, target, origin, rounding=rounding, overflow="saturate", nan="max", flags=flags)
         outside |= np.asarray(flags.mask) & (Flags.INVALID | Flags.OVERFLOW) != 0
-    return give_back(np.where(outside, np.nan, result))
+    return give_back(np.where(outside | _nan_among(array, origin), np.nan, result))
+
+
+def _nan_among(array: Array, origin: Format) -> NDArray[np.bool_]:
+    """Which numbers are NaN, quiet ones too."""
+    if not origin.has_nan:
+        return np.zeros(array.shape, np.bool_)
+    return _is_nan(np.asarray(array.astype(array.dtype.newbyteorder("="), copy=False)).view(origin.code_dtype), origin)
 
 
 def _power_of_two(exponent: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -229,7 +241,7 @@ def _next(array: Array, origin: Format, target: Format, step: int) -> NDArray[An
     """The codes of the next numbers in one direction."""
     flags = Flags(record=True)
     rounding = "toward_positive" if step > 0 else "toward_negative"
-    codes = np.asarray(encode(array, target, origin, rounding=rounding, flags=flags))
+    codes = np.asarray(encode(array, target, origin, rounding=rounding, overflow=_ends_rule(target), flags=flags))
     exact = flags.mask == 0
     nan = _is_nan(codes, target)
     places = np.where(nan, 0, _order(codes, target))
@@ -238,8 +250,17 @@ def _next(array: Array, origin: Format, target: Format, step: int) -> NDArray[An
     return np.where(nan | ~exact, codes, _at(moved, target, step)).astype(target.code_dtype)
 
 
+def _ends_rule(fmt: Format) -> Overflow:
+    """The overflow rule under which a number beyond the ends goes to the end, or to infinity where there is one."""
+    return "ieee" if fmt.infinity and fmt.signed else "saturate"
+
+
 def _ends(fmt: Format) -> tuple[int, int]:
-    return (int(fmt.min), int(fmt.max)) if fmt.is_integer else (-fmt.infinity_code, fmt.infinity_code)
+    """The lowest and the highest place."""
+    if fmt.is_integer:
+        return int(fmt.min), int(fmt.max)
+    high = fmt.largest_code + fmt.infinity
+    return -high if fmt.signed else 0, high
 
 
 def _codes(array: Array, fmt: Format, coded: Format | None, name: str) -> NDArray[Any]:
@@ -255,9 +276,11 @@ def _codes(array: Array, fmt: Format, coded: Format | None, name: str) -> NDArra
 
 
 def _is_nan(codes: NDArray[Any], fmt: Format) -> NDArray[np.bool_]:
-    if fmt.is_integer:
+    if not fmt.has_nan:
         return np.zeros(codes.shape, np.bool_)
-    return np.asarray((codes & (2**fmt.magnitude_bits - 1)) > fmt.infinity_code)
+    if fmt.nan == "negative_zero":
+        return np.asarray(codes == fmt.nan_code)
+    return np.asarray((codes & (2**fmt.magnitude_bits - 1)) > fmt.largest_code + fmt.infinity)
 
 
 def _places(codes: NDArray[Any], fmt: Format, name: str) -> NDArray[np.int64]:
@@ -270,16 +293,18 @@ def _places(codes: NDArray[Any], fmt: Format, name: str) -> NDArray[np.int64]:
 
 
 def _order(codes: NDArray[Any], fmt: Format) -> NDArray[np.int64]:
-    """The place of each code in the numbers' order: 0 for zero."""
+    """The place of each code in the numbers' order: 0 for zero, or for the first of a format without a sign."""
     if fmt.is_integer:
-        return codes.view(fmt.array_dtype).astype(np.int64)
+        unused = 8 * fmt.code_dtype.itemsize - fmt.bits
+        dtype = np.dtype(f"{'i' if fmt.signed else 'u'}{fmt.code_dtype.itemsize}")
+        return ((codes << unused).view(dtype) >> unused).astype(np.int64)
     magnitude = (codes & (2**fmt.magnitude_bits - 1)).astype(np.int64)
-    return np.asarray(np.where(codes >> fmt.magnitude_bits, -magnitude, magnitude))
+    return np.asarray(np.where(codes >> fmt.magnitude_bits & fmt.signed, -magnitude, magnitude))
 
 
 def _at(places: NDArray[np.int64], fmt: Format, step: int) -> NDArray[Any]:
-    """The codes at places; zero has the sign of the side it is reached from."""
+    """The codes at places; zero has the sign of the side it is reached from, where it has one."""
     if fmt.is_integer:
-        return places.astype(fmt.array_dtype).view(fmt.code_dtype)
-    negative = (places < 0) | ((places == 0) & (step > 0))
+        return (places & ((1 << fmt.bits) - 1)).astype(fmt.code_dtype)
+    negative = (places < 0) | ((places == 0) & (step > 0) & fmt.signed_zero)
     return np.asarray(np.abs(places).astype(np.uint64) | negative.astype(np.uint64) << np.uint64(fmt.magnitude_bits))

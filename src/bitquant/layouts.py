@@ -27,14 +27,24 @@ def check_threads(threads: Any) -> None:
         raise BitquantError(f"threads={threads!r}: give a number from 1 up, or None for one on each processor")
 
 
-def run(pipeline: Pipeline, array: Array, result: Array, mask: Array | None, threads: int | None) -> Counts | None:
-    """Take an array through a pipeline into another of its shape, and return what was counted."""
+def run(
+    pipeline: Pipeline,
+    array: Array,
+    result: Array,
+    mask: Array | None,
+    threads: int | None,
+    random: Array | None = None,
+) -> Counts | None:
+    """Take an array through a pipeline into another of its shape, and return what was counted.
+
+    `random`, for stochastic rounding, holds a contiguous word for each number in C order.
+    """
     plain = array.flags.c_contiguous and result.flags.c_contiguous and array.dtype.isnative and result.dtype.isnative
     if not plain:
-        return _run_strided(pipeline, array, result, mask)
+        return _run_strided(pipeline, array, result, mask, random)
     if threads == 1:
-        return pipeline.run(array, result, mask)
-    parts = in_parts(lambda start, stop: pipeline.run(array, result, mask, start, stop), array.size, threads)
+        return pipeline.run(array, result, mask, random=random)
+    parts = in_parts(lambda start, stop: pipeline.run(array, result, mask, start, stop, random), array.size, threads)
     return _added(parts)
 
 
@@ -53,7 +63,9 @@ def in_parts(work: Callable[[int, int], Any], size: int, threads: int | None) ->
     return [part.result() for part in parts]
 
 
-def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | None) -> Counts | None:
+def _run_strided(
+    pipeline: Pipeline, array: Array, result: Array, mask: Array | None, random: Array | None
+) -> Counts | None:
     """Gather, convert and scatter one buffer at a time, so that no layout costs a copy of the array."""
     read, write = _words(array), _words(result)
     operands = [read, write] if mask is None else [read, write, mask]
@@ -61,6 +73,7 @@ def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | 
     write_only: list[Literal["readonly", "writeonly"]] = ["writeonly"]
     roles = [read_only, *([write_only] * (len(operands) - 1))]
     parts, done = [], 0
+    flat = None if random is None else random.reshape(-1)
     with np.nditer(
         operands,
         ["external_loop", "buffered", "zerosize_ok", "delay_bufalloc"],
@@ -76,7 +89,8 @@ def _run_strided(pipeline: Pipeline, array: Array, result: Array, mask: Array | 
             direct = target.flags.c_contiguous
             written = target if direct else np.empty(target.shape, target.dtype)
             flags = None if mask is None else chunk[2]
-            counts = pipeline.run(source, written, flags)
+            words = None if flat is None else flat[done : done + source.size]
+            counts = pipeline.run(source, written, flags, random=words, index=done)
             if not direct:
                 target[...] = written
             if counts is not None and counts[6] >= 0:

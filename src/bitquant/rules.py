@@ -6,7 +6,7 @@ Rules are arguments; there is no mode to set. docs/semantics.md says what each d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 
-__all__ = ["NAN", "OVERFLOW", "ROUNDINGS", "SUBNORMALS", "TININESS", "Flags", "choose"]
+__all__ = ["NAN", "OVERFLOW", "ROUNDINGS", "SUBNORMALS", "TININESS", "Flags", "Stochastic", "choose"]
 
 Rounding: TypeAlias = Literal[
     "nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd",
     "RNE", "RNA", "RTZ", "RTP", "RTN", "RTO",
 ]  # fmt: skip
-Overflow: TypeAlias = Literal["ieee", "saturate", "saturate_finite", "wrap", "raise"]
-NaNRule: TypeAlias = Literal["preserve", "canonical", "raise", "zero", "max"]
+Overflow: TypeAlias = Literal["ieee", "saturate", "saturate_finite", "nan", "wrap", "indefinite", "raise"]
+NaNRule: TypeAlias = Literal[
+    "preserve", "canonical", "signed", "all_ones", "positive_all_ones", "raise", "zero", "negated_zero", "max",
+    "indefinite",
+]  # fmt: skip
 Subnormals: TypeAlias = Literal["gradual", "flush_input", "flush_output", "flush"]
 Tininess: TypeAlias = Literal["after", "before"]
 
@@ -39,18 +42,26 @@ ROUNDING_ALIASES: Mapping[str, str] = dict(
     zip(("RNE", "RNA", "RTZ", "RTP", "RTN", "RTO"), ROUNDINGS, strict=True),
 )
 OVERFLOW: Mapping[str, str] = {
-    "ieee": "infinity or the largest finite number, by rounding direction (floating targets)",
+    "ieee": "infinity or the largest finite number, by rounding direction; NaN for infinity where there is none; the "
+    "largest number where there is neither (floating targets)",
     "saturate": "the largest finite number, for infinities too",
-    "saturate_finite": "the largest finite number; infinity stays (floating targets)",
+    "saturate_finite": "the largest finite number; infinity stays, as under `ieee` (floating targets)",
+    "nan": "NaN, for infinities too (floating targets with NaN and no infinity); without a zero, for zero as well",
     "wrap": "the low bits of the rounded integer (integer targets)",
+    "indefinite": "x86's integer indefinite: the most negative integer, unsigned the largest (integer targets)",
     "raise": "an error with the count and the first index",
 }
 NAN: Mapping[str, str] = {
-    "preserve": "sign kept, top of the payload kept as far as it fits, quieted (floating targets)",
-    "canonical": "the positive quiet NaN without payload (floating targets)",
+    "preserve": "sign kept, top of the payload kept as far as it fits, quieted (targets with NaN)",
+    "canonical": "the positive quiet NaN without payload (targets with NaN)",
+    "signed": "the quiet NaN without payload, sign kept (targets with NaN)",
+    "all_ones": "exponent and significand all ones, sign kept (targets with NaN)",
+    "positive_all_ones": "exponent and significand all ones, positive (targets with NaN)",
     "raise": "an error with the count and the first index",
     "zero": "zero",
+    "negated_zero": "zero, with the sign that NaN had not (floating targets without NaN)",
     "max": "the largest number",
+    "indefinite": "x86's integer indefinite: the most negative integer, unsigned the largest (integer targets)",
 }
 SUBNORMALS: Mapping[str, str] = {
     "gradual": "gradual underflow",
@@ -76,10 +87,77 @@ def _listed(names: Mapping[str, str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def rounding_index(rounding: str) -> int:
-    """The kernels' number of a rounding mode, by name or alias."""
+@dataclass(frozen=True)
+class Stochastic:
+    """Stochastic rounding: away from zero with a probability that grows with the fraction cut off.
+
+    With ν that fraction and R a random integer of so many bits, the magnitude is rounded up where F + R ≥ 2^bits. F is
+    ν · 2^bits made an integer by the variant's rule.
+
+    Parameters
+    ----------
+    bits : int
+        Random bits for each number, 1 to 32.
+    seed : int
+        Of the generator, 0 to 2^64 − 1. The bits of a number follow from the seed and its index (in C order) alone:
+        Philox4x32-10 with the seed as key and index // 4 as counter, word index % 4, its top bits. So the result does
+        not depend on threads, chunks or the CPU.
+    variant : {"A", "B", "C"}
+        P3109's StochasticA (F cut off), StochasticB (F nearest, ties up), StochasticC (F nearest, ties to even).
+    random : array_like of unsigned int, optional
+        Your own random integers below 2^bits, one for each number, instead of the generator's.
+
+    Examples
+    --------
+    >>> import bitquant as bq
+    >>> x = [1.25] * 8
+    >>> bq.convert(x, "int8", rounding=bq.Stochastic(bits=2, random=[0, 1, 2, 3, 0, 1, 2, 3]))
+    array([1, 1, 1, 2, 1, 1, 1, 2], dtype=int8)
+    >>> bq.convert(x, "int8", rounding=bq.Stochastic(seed=7))
+    array([1, 1, 1, 1, 1, 1, 1, 2], dtype=int8)
+    """
+
+    bits: int = 32
+    seed: int = 0
+    variant: Literal["A", "B", "C"] = "C"
+    _: KW_ONLY
+    random: Any = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, most in (("bits", 32), ("seed", 2**64 - 1)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not int(name == "bits") <= value <= most:
+                raise BitquantError(f"Stochastic({name}={value!r}): give an integer from {int(name == 'bits')} to {most}")
+        choose("variant", self.variant, {"A": "", "B": "", "C": ""}, " for Stochastic")
+
+    def words(self, shape: tuple[int, ...]) -> NDArray[np.uint32] | None:
+        """The caller's random integers for numbers of this shape, or None."""
+        if self.random is None:
+            return None
+        random = np.asarray(self.random)
+        if random.shape != shape or random.dtype.kind not in "iu":
+            raise BitquantError(
+                f"random has shape {random.shape} and dtype {random.dtype}: one integer is needed for each number of x, "
+                f"which has shape {shape}"
+            )
+        if random.size and (int(random.min()) < 0 or int(random.max()) >= 2**self.bits):
+            worst = int(random.min()) if int(random.min()) < 0 else int(random.max())
+            raise BitquantError(f"random has {worst}, which is no integer of {self.bits} bits")
+        return np.ascontiguousarray(random, np.uint32)
+
+
+def rounding_rule(rounding: Any) -> str | Stochastic:
+    """The canonical name of a rounding mode, given by name or alias; or the stochastic one."""
+    if isinstance(rounding, Stochastic):
+        return rounding
     name = ROUNDING_ALIASES.get(rounding, rounding) if isinstance(rounding, str) else rounding
-    return list(ROUNDINGS).index(choose("rounding", name, ROUNDINGS))
+    return choose("rounding", name, ROUNDINGS)
+
+
+def rounding_index(rounding: str | Stochastic) -> int:
+    """The kernels' number of a rounding mode."""
+    rule = rounding_rule(rounding)
+    return len(ROUNDINGS) if isinstance(rule, Stochastic) else list(ROUNDINGS).index(rule)
 
 
 @dataclass

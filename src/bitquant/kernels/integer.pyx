@@ -8,20 +8,27 @@
 #     case.
 # (C) Where nothing is counted and everything saturates, a FP32 number proposes its integer first (propose.pxd) for a
 #     run of 256; a run with a number on a boundary, or with NaN, goes to the integers.
+# (D) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows.
 """
 
-from bitquant.kernels.machine cimport carrier, int32_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.machine cimport carrier, code, int32_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.propose cimport propose, real
 from bitquant.kernels.rounding cimport (
-    NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, round_off,
+    NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Chance, Mode,
+    round_by_chance, round_off,
 )
 from bitquant.kernels.stage cimport INEXACT, INVALID, RUN, Block, Stage, Tally
 
 # An integer target together with the rules, as plain numbers.
 cdef struct Range:
     int mode
+    Chance chance               # of mode STOCHASTIC
     uint64_t most[2]            # largest magnitude of a positive and of a negative number
-    bint wrap                   # out of range: the low bits instead of the nearest end
+    uint64_t beyond[2]          # code given for a number out of range ...
+    bint wrap                   # ... unless its low bits are
+    bint saturates              # whether `beyond` is the nearest end
+    uint64_t code_mask          # the bits of a code
     uint64_t nan                # code given for NaN
     uint64_t refuse_nan         # 1 where NaN is refused
     uint64_t refuse_range       # 1 where a number out of range is refused
@@ -29,12 +36,12 @@ cdef struct Range:
 
 
 cdef inline void to_integer(
-    const Mode mode, const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r,
-    Tally *tally, size_t n
+    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r,
+    const uint32_t *words, Tally *tally, size_t n
 ) noexcept nogil:
     cdef Range row = r[0]
-    cdef carrier negative, magnitude, significand, rounded, integer, most, over, nan, inexact, flags, infinity
-    cdef carrier hidden, fits, wrap = row.wrap, all_invalid = 0, all_inexact = 0, nans = 0, ranges = 0
+    cdef carrier negative, magnitude, significand, rounded, integer, most, over, nan, inexact, flags, infinity, whole
+    cdef carrier hidden, fits, wrap = row.wrap, all_invalid = 0, all_inexact = 0, nans = 0, ranges = 0, random = 0
     cdef int32_t exponent, cut, left
     cdef int32_t stored, bias, top
     cdef size_t i
@@ -49,23 +56,30 @@ cdef inline void to_integer(
         magnitude = select[carrier](magnitude >= <carrier> row.flush_input, magnitude, 0)
         significand = (magnitude & (hidden - 1)) | select[carrier](magnitude >= hidden, hidden, 0)
         exponent = <int32_t> ((magnitude if magnitude >= hidden else hidden) >> stored)
+        whole = exponent > stored + bias
         cut = stored + bias + 1 - exponent                  # of the doubled significand
         left = exponent - stored - bias
         cut = cut if cut > 1 else 1
+        if mode == STOCHASTIC:
+            random = words[i]
+            rounded = round_by_chance(significand << 1, cut, random, &row.chance)
         cut = cut if cut < top else top
-        rounded = round_off(mode, significand << 1, <carrier> cut, negative)
+        if mode != STOCHASTIC:
+            rounded = round_off(mode, significand << 1, <carrier> cut, negative, <carrier> 0)
         left = left if left > 0 else 0
         fits = left <= top
         left = left if left < top else top
-        integer = select[carrier](exponent > stored + bias, (significand << <carrier> left) & (0 - fits), rounded)
+        integer = select[carrier](whole, (significand << <carrier> left) & (0 - fits), rounded)
         most = select[carrier](negative, <carrier> row.most[1], <carrier> row.most[0])
         nan = magnitude > infinity
-        over = <carrier> (integer > most) | <carrier> (exponent >= bias + top)
-        inexact = <carrier> (exponent < stored + bias) & <carrier> ((rounded << <carrier> cut) != significand << 1)
-        integer = select[carrier](over & (wrap ^ 1), most, integer)
+        over = <carrier> (integer > most) | <carrier> (exponent > bias + top)
+        inexact = (whole ^ 1) & <carrier> (((significand << 1) & (((<carrier> 1) << <carrier> cut) - 1)) != 0)
         integer = select[carrier](wrap & <carrier> (magnitude == infinity), 0, integer)
         integer = (integer ^ (0 - negative)) + negative
-        target[i] = <uint8_t> select[carrier](nan, <carrier> row.nan, integer)
+        integer = select[carrier](
+            over & (wrap ^ 1), select[carrier](negative, <carrier> row.beyond[1], <carrier> row.beyond[0]), integer
+        )
+        target[i] = <code> select[carrier](nan, <carrier> row.nan, integer & <carrier> row.code_mask)
         nans += nan
         if counted:
             over = over | nan
@@ -82,48 +96,55 @@ cdef inline void to_integer(
 
 
 cdef inline bint proposed(
-    const Mode mode, const real *source, uint8_t *target, const Range *r, size_t n, carrier certain
+    const Mode mode, const real *source, code *target, const Range *r, size_t n, carrier certain
 ) noexcept nogil:
     """Design C. Returns whether the run was beyond doubt; if not, the target is to be written again."""
     cdef int32_t high = <int32_t> r.most[0], low = -<int32_t> r.most[1], q
     cdef real least = <real> low - <real> 1.25, most = <real> high + <real> 1.25
+    cdef int32_t code_mask = <int32_t> r.code_mask
     cdef carrier away, farthest = 0
     cdef size_t i
     for i in range(n):
         q = propose(mode, source[i], least, most, 0, &away)
         q = low if low > q else q
         q = high if high < q else q
-        target[i] = <uint8_t> q
+        target[i] = <code> (q & code_mask)
         farthest = farthest if farthest > away else away
     return farthest <= certain
 
 
 cdef inline void in_runs(
-    const Mode mode, const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r,
+    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r,
     Tally *tally, size_t n
 ) noexcept nogil:
-    cdef bint sure, hopeful = not (counted or r.wrap or r.flush_input)
+    cdef uint32_t made[4 * COUNTERS]
+    cdef const uint32_t *words = NULL
+    cdef bint sure, hopeful = not (counted or r.wrap or r.flush_input) and r.saturates
     cdef size_t at = 0, length
     while at < n:
         length = n - at if n - at < RUN else RUN
         sure = False
-        # A distance below one half decides; the modes that add or subtract a half are off by 2^-16 at most below 512.
-        if hopeful and carrier is uint32_t:
-            sure = proposed(
-                mode, <const float *> source + at, target + at, r, length,
-                <uint32_t> 0x3EFFFFFF if mode == NEAREST_EVEN or mode == NEAREST_AWAY else <uint32_t> 0x3EFFF000,
-            )
-        if hopeful and carrier is uint64_t:
-            sure = proposed(
-                mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL
-            )
+        if mode == STOCHASTIC:
+            words = words_of(tally, made, at, length, &r.chance)
+        elif code is uint8_t:
+            # A distance below one half decides; the modes that add or subtract a half are off by 2^-16 at most
+            # below 512.
+            if hopeful and carrier is uint32_t:
+                sure = proposed(
+                    mode, <const float *> source + at, target + at, r, length,
+                    <uint32_t> 0x3EFFFFFF if mode == NEAREST_EVEN or mode == NEAREST_AWAY else <uint32_t> 0x3EFFF000,
+                )
+            if hopeful and carrier is uint64_t:
+                sure = proposed(
+                    mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL
+                )
         if not sure:
-            to_integer(mode, counted, source + at, target + at, mask + at, r, tally, length)
+            to_integer(mode, counted, source + at, target + at, mask + at, r, words, tally, length)
         at += length
 
 
 cdef inline void in_mode(
-    const bint counted, const carrier *source, uint8_t *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
+    const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
 ) noexcept nogil:
     """Picks the loop of the row's rounding mode."""
     if r.mode == NEAREST_EVEN:
@@ -136,11 +157,13 @@ cdef inline void in_mode(
         in_runs(TOWARD_POSITIVE, counted, source, target, mask, r, tally, n)
     elif r.mode == TOWARD_NEGATIVE:
         in_runs(TOWARD_NEGATIVE, counted, source, target, mask, r, tally, n)
-    else:
+    elif r.mode == TO_ODD:
         in_runs(TO_ODD, counted, source, target, mask, r, tally, n)
+    else:
+        in_runs(STOCHASTIC, counted, source, target, mask, r, tally, n)
 
 
-# The loops that exist: one for each width of source, with and without flags.
+# The loops that exist.
 
 cdef loop plain_32_to_8(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
@@ -154,16 +177,28 @@ cdef loop plain_64_to_8(
     in_mode(False, <const uint64_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
 
 
-cdef loop counted_32_to_8(
+cdef loop plain_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    in_mode(True, <const uint32_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+    in_mode(False, <const uint32_t *> source, <uint32_t *> target, mask, <const Range *> row, tally, n)
 
 
-cdef loop counted_64_to_8(
+cdef loop plain_64_to_64(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    in_mode(True, <const uint64_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+    in_mode(False, <const uint64_t *> source, <uint64_t *> target, mask, <const Range *> row, tally, n)
+
+
+cdef loop counted_32_to_32(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    in_mode(True, <const uint32_t *> source, <uint32_t *> target, mask, <const Range *> row, tally, n)
+
+
+cdef loop counted_64_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    in_mode(True, <const uint64_t *> source, <uint64_t *> target, mask, <const Range *> row, tally, n)
 
 
 cdef class ToInteger(Stage):
@@ -173,13 +208,15 @@ cdef class ToInteger(Stage):
 
     def __init__(self, int source_size, int target_size, bint counted, **numbers):
         cdef dict row = self.numbers
-        if source_size not in (4, 8) or target_size != 1:
-            raise ValueError("integers of one byte")
+        if source_size not in (4, 8) or not (target_size == source_size or (target_size == 1 and not counted)):
+            raise ValueError("integers as wide as the carrier; or of one byte, where nothing is counted")
         row.update(numbers)
         self.numbers = row
         self.row = &self.numbers
         self.source_size, self.target_size = source_size, target_size
         if counted:
-            self.block = <Block> counted_32_to_8 if source_size == 4 else <Block> counted_64_to_8
-        else:
+            self.block = <Block> counted_32_to_32 if source_size == 4 else <Block> counted_64_to_64
+        elif target_size == 1:
             self.block = <Block> plain_32_to_8 if source_size == 4 else <Block> plain_64_to_8
+        else:
+            self.block = <Block> plain_32_to_32 if source_size == 4 else <Block> plain_64_to_64

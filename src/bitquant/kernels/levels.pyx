@@ -38,9 +38,11 @@ cdef inline uint64_t value_of(
     )
     field = length - 1 - up - exponent + 1023
     field = field if field < t.rebias + t.exponent_end else t.rebias + t.exponent_end
-    magnitude = round_pack(<Mode> t.mode, <uint64_t> negative, magnitude, field, t)
-    if magnitude > t.largest:
-        magnitude = t.beyond[negative]
+    magnitude = round_pack(<Mode> t.mode, <uint64_t> negative, magnitude, field, 0, t)
+    if magnitude > t.ceiling[negative]:
+        magnitude = t.ceiling[negative]
+    if magnitude == 0 and t.zero_drops_sign:
+        return 0
     return magnitude | (<uint64_t> negative << t.sign_shift)
 
 

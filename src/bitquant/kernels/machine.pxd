@@ -1,11 +1,12 @@
 """C types and machine words: the one home of both."""
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "clones.h" nogil:
     ctypedef void loop "BITQUANT_LOOP"
     uint32_t bits_of_float(float x) noexcept
     uint64_t bits_of_double(double x) noexcept
+    double double_of_bits(uint64_t bits) noexcept
     void stream_block(char *to, const char *source, size_t count) noexcept
     void stream_end() noexcept
 

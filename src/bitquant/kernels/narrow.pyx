@@ -10,9 +10,9 @@
 #         3  kept = significand / 2^cut          rounded once (rounding.pxd)
 #         4  (field − 1) · 2^stored + kept       the hidden bit of `kept` adds the missing 1 to the exponent field, and
 #                                                so does a carry out of the significand: no special case
-#         5  lowered to `ceiling`, the magnitude after the largest finite one, which marks an overflow (and is
-#         infinity);
-#                                                or to the largest itself where every overflow gives that
+#         5  lowered to `ceiling`, which is the largest finite magnitude or the one after it: there every format has its
+#            infinity or its NaN, or, with neither, the former stands. (Where NaN has the code of −0, the magnitude after
+#            the largest is that code, with either sign.)
 #
 # (C) The ordinary path: where values are zero, or normal in the target and not beyond its largest number, step 4 is
 #     the source's own bit pattern, rebiased and rounded at a constant place. The loop writes that for every run of
@@ -20,116 +20,141 @@
 #     costs two operations: it is raised to the rebias, so that it rounds to code 0, and lowered by one for the
 #     minimum, so that it wraps around and counts as large.
 #     The rest of a block with one such run takes the finite path at once.
-# (D) Infinity, NaN, the flush rules and overflows that do not give `ceiling` need no rounding mode. One patch loop
-#     writes them over what the finite path left there, in the runs that need it.
+# (D) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
+#     patch loop writes them over what the finite path left there, in the runs that need it.
 # (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and
-#     stays in 32-bit lanes; wider targets use 64-bit lanes.
+#     stays in 32-bit lanes; wider targets, those that reach below FP64's normal numbers, and stochastic rounding, which
+#     needs all bits, use 64-bit lanes.
 # (F) Flags are a literal as well: the loops without them do not know of them. The mask of a run is written first and
 #     counted last, so the patch loop can correct it.
+# (G) A loop writes words as wide as its lanes, and the most frequent plain ones bytes or half words at once; for all
+#     others shrink.pyx follows.
 """
 
 from bitquant.kernels.fields cimport significand32, significand64_jammed, significand64_wide
 from bitquant.kernels.machine cimport (
     carrier, code, int32_t, lane, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
 )
+from bitquant.kernels.narrow cimport cut_of, flip_of, round_by, round_pack
+from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.rounding cimport (
-    NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment, round_off,
+    NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment,
 )
 from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, RUN, UNDERFLOW, Block, Stage, Tally
 
 cdef inline lane flags_of(
-    const Mode mode, lane negative, lane significand, int32_t exponent, lane over, const Target *t
+    const Mode mode, lane negative, lane significand, int32_t exponent, lane over, lane random, const Target *t
 ) noexcept nogil:
     """The flags of one finite number (IEEE 754-2019 clause 7), as bits of stage.Flag."""
-    cdef lane one = 1, cut = cut_of(exponent, t, significand)
-    cdef lane kept = round_off(mode, significand, cut, negative)
+    cdef lane one = 1, flip = flip_of(exponent, t, significand)
+    cdef int32_t cut = cut_of(exponent, t), most = 8 * sizeof(lane) - 1
     # Below the smallest normal number: it loses more bits than a normal one, or lacks the hidden bit already.
     cdef lane below = <lane> (significand != 0) & (
-        <lane> (cut > t.cut) | <lane> (significand < (one << (t.stored + t.cut)))
+        <lane> (cut > <int32_t> t.cut) | <lane> (significand < (one << (t.stored + t.cut)))
     )
     # After rounding, with the exponent unbounded: one more bit is kept than gradual underflow keeps.
-    cdef lane reaches = <lane> (round_off(mode, significand, cut - 1, negative) >= (one << (t.stored + 1)))
-    cdef lane tiny = below & (<lane> t.tiny_before | (reaches ^ 1))
-    cdef lane inexact = <lane> ((kept << cut) != significand) | over
+    cdef lane wider = round_by(mode, negative, significand, cut - 1, flip ^ t.code_parity, random, t)
+    cdef lane tiny = below & (<lane> t.tiny_before | <lane> (wider < (one << (t.stored + 1))))
+    cdef lane inexact = <lane> ((significand & ((one << <lane> (cut if cut < most else most)) - 1)) != 0) | over
     return (over * OVERFLOW) | ((tiny & inexact) * UNDERFLOW) | (inexact * INEXACT)
 
 
 cdef inline carrier finite(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t, size_t n,
-    lane zero
+    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
+    const uint32_t *words, size_t n, lane zero
 ) noexcept nogil:
     """Design B. The type of `zero` says in which lanes. Returns the largest magnitude of the run."""
     cdef Target row = t[0]
-    cdef lane ceiling = <lane> row.ceiling
-    cdef lane negative, significand, magnitude
-    cdef carrier hidden, bits, most = 0, sign_bit
+    cdef lane above = <lane> row.ceiling[0], beneath = <lane> row.ceiling[1], drops = <lane> row.zero_drops_sign
+    cdef lane negative, significand, magnitude, ceiling, random = 0
+    cdef carrier hidden, bits, most = 0, sign_bit = <carrier> row.sign_bit, sign
     cdef int32_t exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
     cdef int32_t sign_from = top - row.sign_shift, last = row.rebias + row.exponent_end
     cdef size_t i
     hidden = (<carrier> 1) << stored
-    sign_bit = (<carrier> 1) << row.sign_shift
     for i in range(n):
         negative = <lane> (source[i] >> top)
         bits = source[i] & (((<carrier> 1) << top) - 1)
         most = most if most > bits else bits
-        if carrier is uint32_t:
-            significand = significand32(bits)
-        elif lane is uint32_t:
-            significand = significand64_jammed(bits)
+        if lane is uint32_t:
+            exponent = <int32_t> ((bits if bits > hidden else hidden) >> stored)
+            if carrier is uint32_t:
+                significand = significand32(bits)
+            else:
+                significand = significand64_jammed(bits)
         else:
-            significand = significand64_wide(bits)
-        exponent = <int32_t> ((bits if bits > hidden else hidden) >> stored)
+            significand = significand64_wide(bits, &exponent)
         if carrier is uint64_t:
             exponent = exponent if exponent < last else last
-        magnitude = round_pack(mode, negative, significand, exponent, &row)
+        if mode == STOCHASTIC:
+            random = words[i]
+        magnitude = round_pack(mode, negative, significand, exponent, random, &row)
         if counted:
             mask[i] = <uint8_t> flags_of(
-                mode, negative, significand, exponent, <lane> (magnitude > <lane> row.largest), &row
+                mode, negative, significand, exponent, <lane> (magnitude > <lane> row.largest), random, &row
             )
+        ceiling = above
+        if mode == TOWARD_POSITIVE or mode == TOWARD_NEGATIVE:
+            ceiling = select[lane](negative, beneath, above)
         magnitude = magnitude if magnitude < ceiling else ceiling
-        target[i] = <code> (magnitude | <lane> ((source[i] >> sign_from) & sign_bit))
+        sign = (source[i] >> sign_from) & sign_bit
+        target[i] = <code> (magnitude | <lane> (sign & ((<carrier> (magnitude == 0) & <carrier> drops) - 1)))
     return most
 
 
 cdef inline void patch(
     const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t, Tally *tally, size_t n
 ) noexcept nogil:
-    """Design D: infinity, NaN, split overflows and flushed numbers, over what the finite path wrote for them."""
+    """Design D: over what the finite path wrote."""
     cdef Target row = t[0]
-    cdef carrier infinity, bits, negative, magnitude, sign, is_infinity, is_nan, quiet, flags, flushed, dropped
-    cdef carrier nans = 0
+    cdef carrier infinity, bits, negative, given, magnitude, is_infinity, is_nan, is_below, quiet, flags, flushed, dropped
+    cdef carrier nothing, magnitudes, nans = 0
     cdef int32_t stored, top
     cdef size_t i
     if carrier is uint32_t:
         stored, top, infinity = 23, 31, 0x7F800000
     else:
         stored, top, infinity = 52, 63, 0x7FF0000000000000ULL
+    magnitudes = ~<carrier> row.sign_bit
     for i in range(n):
         negative = source[i] >> top
         bits = source[i] & ((<carrier> 1 << top) - 1)
-        sign = negative << row.sign_shift
-        magnitude = <carrier> target[i] ^ sign
         is_infinity = bits == infinity
         is_nan = bits > infinity
-        magnitude = select[carrier](
-            magnitude > <carrier> row.largest,
-            select[carrier](negative, <carrier> row.beyond[1], <carrier> row.beyond[0]), magnitude,
-        )
+        given = target[i]
+        magnitude = given & magnitudes
         flushed = <carrier> (magnitude < <carrier> row.flush_output) & <carrier> (magnitude != 0)
         dropped = bits < <carrier> row.flush_input
-        magnitude = select[carrier](flushed | dropped, 0, magnitude)
-        magnitude = select[carrier](is_infinity, <carrier> row.infinity, magnitude)
-        magnitude = select[carrier](
-            is_nan, <carrier> row.nan | ((bits >> (stored - row.stored)) & <carrier> row.payload), magnitude
+        nothing = dropped | <carrier> (bits == 0)
+        is_below = negative & <carrier> row.unsigned & (<carrier> (given != 0) | <carrier> row.below_always)
+        given = select[carrier](
+            flushed | nothing, select[carrier](negative, <carrier> row.zero[1], <carrier> row.zero[0]), given
         )
-        sign = select[carrier](is_nan, sign & (0 - <carrier> row.nan_sign), sign)
-        target[i] = <code> (magnitude | sign)
+        is_below = is_below & ~(flushed | nothing)
+        given = select[carrier](is_below, <carrier> row.below, given)
+        given = select[carrier](
+            is_infinity, select[carrier](negative, <carrier> row.infinity[1], <carrier> row.infinity[0]), given
+        )
+        given = select[carrier](
+            is_nan,
+            select[carrier](negative, <carrier> row.nan[1], <carrier> row.nan[0])
+            | ((bits >> (stored - row.stored)) & <carrier> row.payload),
+            given,
+        )
+        target[i] = <code> given
         if counted:
             quiet = (bits >> (stored - 1)) & 1
             flags = mask[i]
             flags = select[carrier](flushed, UNDERFLOW | INEXACT, flags)
-            flags = select[carrier](dropped, 0, flags)
-            flags = select[carrier](is_infinity, <carrier> row.infinity_overflows * (OVERFLOW | INEXACT), flags)
+            flags = select[carrier](nothing, <carrier> row.zero_flags, flags)
+            flags = select[carrier](is_below, OVERFLOW | INEXACT, flags)
+            flags = select[carrier](
+                is_infinity,
+                select[carrier](
+                    negative, <carrier> row.infinity_overflows[1], <carrier> row.infinity_overflows[0]
+                ) * (OVERFLOW | INEXACT),
+                flags,
+            )
             flags = select[carrier](is_nan, ((quiet ^ 1) | <carrier> row.nan_invalid) * INVALID, flags)
             mask[i] = <uint8_t> flags
             nans += is_nan
@@ -159,16 +184,18 @@ cdef inline bint ordinary(
 ) noexcept nogil:
     """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
     cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef carrier one = 1, sign_bit = one << t.sign_shift, sign_from = top - t.sign_shift
+    cdef carrier one = 1, sign_bit = <carrier> t.sign_bit, sign_from = top - t.sign_shift
     cdef carrier cut = stored - t.stored, half = one << (cut - 1), dropped = (half << 1) - 1
     cdef carrier rebias = (<carrier> t.rebias) << stored, largest = 0, smallest = 0 - one, negative, bits
+    # A negative number is beyond the largest one of an unsigned format: its sign bit counts.
+    cdef carrier looked_at = (one << top) - 1 + (((<carrier> t.unsigned)) << top), zero = <carrier> t.ordinary_zero
     cdef uint32_t inexact = 0, lost
     cdef size_t i
     for i in range(n):
         negative = source[i] >> top
-        bits = source[i] & ((one << top) - 1)
+        bits = source[i] & looked_at
         largest = largest if largest > bits else bits
-        smallest = smallest if smallest < bits - 1 else bits - 1
+        smallest = smallest if smallest < bits - zero else bits - zero
         bits = bits if bits > rebias else rebias
         target[i] = <code> (
             ((bits - rebias + increment(mode, (bits >> cut) & 1, negative, half)) >> cut)
@@ -178,7 +205,7 @@ cdef inline bint ordinary(
             lost = (bits & dropped) != 0
             mask[i] = <uint8_t> (lost * INEXACT)
             inexact += lost
-    if smallest < <carrier> t.ordinary_first - 1 or largest >= <carrier> t.ordinary_end:
+    if smallest < <carrier> t.ordinary_first - zero or largest >= <carrier> t.ordinary_end:
         return False
     if counted:
         tally.inexact += inexact
@@ -190,21 +217,23 @@ cdef inline void in_mode(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
     Tally *tally, size_t n, lane zero
 ) noexcept nogil:
-    cdef bint hopeful = t.ordinary_end != 0, flushing = t.flush_input or t.flush_output
+    cdef uint32_t made[4 * COUNTERS]
+    cdef const uint32_t *words = NULL
+    cdef bint hopeful = t.ordinary_end != 0
     cdef carrier special, most
     cdef size_t at = 0, length
     special = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
-    if t.split:
-        special = <carrier> t.ordinary_end
     while at < n:
         length = n - at if n - at < RUN else RUN
-        if code is not uint64_t:
+        if mode == STOCHASTIC:
+            words = words_of(tally, made, at, length, &t.chance)
+        elif code is not uint64_t:
             if hopeful and ordinary(mode, counted, source + at, target + at, mask + at, t, tally, length):
                 at += length
                 continue
         hopeful = False
-        most = finite(mode, counted, source + at, target + at, mask + at, t, length, zero)
-        if most >= special or flushing:
+        most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero)
+        if most >= special or t.always_patch:
             patch(counted, source + at, target + at, mask + at, t, tally, length)
         if counted:
             count(mask + at, t, tally, length)
@@ -226,11 +255,19 @@ cdef inline void narrow(
         in_mode(TOWARD_POSITIVE, counted, source, target, mask, t, tally, n, zero)
     elif t.mode == TOWARD_NEGATIVE:
         in_mode(TOWARD_NEGATIVE, counted, source, target, mask, t, tally, n, zero)
-    else:
+    elif t.mode == TO_ODD:
         in_mode(TO_ODD, counted, source, target, mask, t, tally, n, zero)
+    else:
+        in_mode(STOCHASTIC, counted, source, target, mask, t, tally, n, zero)
 
 
-# The loops that exist: one for each width of source and target, with and without flags.
+# The loops that exist.
+
+cdef loop plain_32_to_8(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    narrow(False, <const uint32_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
+
 
 cdef loop plain_32_to_16(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
@@ -242,12 +279,6 @@ cdef loop plain_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     narrow(False, <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
-cdef loop plain_64_to_16(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(False, <const uint64_t *> source, <uint16_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
 
 
 cdef loop plain_64_to_32(
@@ -262,22 +293,10 @@ cdef loop plain_64_to_64(
     narrow(False, <const uint64_t *> source, <uint64_t *> target, mask, <const Target *> row, tally, n, <uint64_t> 0)
 
 
-cdef loop counted_32_to_16(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint32_t *> source, <uint16_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
 cdef loop counted_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     narrow(True, <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
-cdef loop counted_64_to_16(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint64_t *> source, <uint16_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
 
 
 cdef loop counted_64_to_32(
@@ -293,17 +312,15 @@ cdef loop counted_64_to_64(
 
 
 cdef Block pick(bint counted, int source_size, int target_size):
-    if counted:
-        if source_size == 4:
-            return <Block> counted_32_to_16 if target_size == 2 else <Block> counted_32_to_32
+    if source_size == 8:
         if target_size == 8:
-            return <Block> counted_64_to_64
-        return <Block> counted_64_to_16 if target_size == 2 else <Block> counted_64_to_32
-    if source_size == 4:
-        return <Block> plain_32_to_16 if target_size == 2 else <Block> plain_32_to_32
-    if target_size == 8:
-        return <Block> plain_64_to_64
-    return <Block> plain_64_to_16 if target_size == 2 else <Block> plain_64_to_32
+            return <Block> counted_64_to_64 if counted else <Block> plain_64_to_64
+        return <Block> counted_64_to_32 if counted else <Block> plain_64_to_32
+    if counted:
+        return <Block> counted_32_to_32
+    if target_size == 4:
+        return <Block> plain_32_to_32
+    return <Block> plain_32_to_16 if target_size == 2 else <Block> plain_32_to_8
 
 
 cdef class Narrow(Stage):
@@ -311,8 +328,9 @@ cdef class Narrow(Stage):
 
     def __init__(self, int source_size, int target_size, bint counted, **numbers):
         cdef dict row = self.target
-        if (source_size, target_size) not in ((4, 2), (4, 4), (8, 2), (8, 4), (8, 8)):
-            raise ValueError("carriers of 4 or 8 bytes, to codes of 2 bytes up to as many")
+        cdef list sizes = [(4, 4), (8, 4), (8, 8)] + ([] if counted else [(4, 1), (4, 2)])
+        if (source_size, target_size) not in sizes:
+            raise ValueError(f"sizes of source and target: one of {sizes}")
         row.update(numbers)
         self.target = row
         self.row = &self.target

@@ -18,4 +18,6 @@ class Pipeline:
         mask: NDArray[Any] | None = None,
         start: int = 0,
         stop: int = -1,
+        random: NDArray[Any] | None = None,
+        index: int = 0,
     ) -> Counts | None: ...

@@ -11,7 +11,7 @@
 # (D) Kernels never allocate; scratch lives on the stack, so any thread may run any part of any array.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -52,6 +52,7 @@ cdef inline void run_block(
             steps[k].block(source, written, mask, steps[k].row, tally, n)
         else:
             memset(&silent, 0, sizeof(silent))
+            silent.index, silent.random = tally.index, tally.random
             steps[k].block(source, written, <uint8_t *> scratch + 24 * BLOCK, steps[k].row, &silent, n)
             tally.nans += silent.nans
             tally.ranges += silent.ranges
@@ -59,13 +60,15 @@ cdef inline void run_block(
 
 
 cdef void find_refusal(
-    const Step *steps, int count, const char *source, char *scratch, size_t n, Refusal *refusal
+    const Step *steps, int count, const char *source, char *scratch, const Tally *block, size_t n, Refusal *refusal
 ) noexcept nogil:
     """Design C: the first number of a block that a rule refuses."""
     cdef Tally one
     cdef size_t i
     for i in range(n):
         memset(&one, 0, sizeof(one))
+        one.index = block.index + i
+        one.random = NULL if block.random == NULL else block.random + i
         run_block(
             steps, count, source + i * steps[0].source_size, scratch + 16 * BLOCK, <uint8_t *> scratch + 25 * BLOCK,
             scratch, &one, 1,
@@ -78,7 +81,7 @@ cdef void find_refusal(
 
 cdef void run_all(
     const Step *steps, int count, const char *source, char *target, uint8_t *mask, size_t start, size_t stop,
-    bint streaming, Tally *tally, Refusal *refusal
+    uint64_t index, const uint32_t *random, bint streaming, Tally *tally, Refusal *refusal
 ) noexcept nogil:
     cdef char memory[26 * BLOCK + 64]
     cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
@@ -87,6 +90,8 @@ cdef void run_all(
     refusal.first = -1
     while at < stop:
         n = stop - at if stop - at < BLOCK else BLOCK
+        tally.index = index + at
+        tally.random = NULL if random == NULL else random + at
         block = scratch + 16 * BLOCK if streaming else target + at * to_size
         run_block(
             steps, count, source + at * from_size, block,
@@ -95,7 +100,7 @@ cdef void run_all(
         if streaming:
             stream_block(target + at * to_size, block, n * to_size)
         if refusal.first < 0 and (tally.nans | tally.ranges):
-            find_refusal(steps, count, source + at * from_size, scratch, n, refusal)
+            find_refusal(steps, count, source + at * from_size, scratch, tally, n, refusal)
             refusal.first += at
         at += n
     if streaming:
@@ -132,9 +137,12 @@ cdef class Pipeline:
 
     def run(
         self, cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray mask=None,
-        Py_ssize_t start=0, Py_ssize_t stop=-1,
+        Py_ssize_t start=0, Py_ssize_t stop=-1, cnp.ndarray random=None, uint64_t index=0,
     ):
         """Convert the numbers start to stop of one contiguous array into another.
+
+        `random` are the random integers of stochastic rounding (uint32), where the caller brings them; else they
+        follow from the place of a number in the array plus `index`.
 
         Returns None from a pipeline that counts nothing, else (invalid, overflow, underflow, inexact, NaN refused,
         range refused, index of the first refused or −1, whether that one is NaN).
@@ -147,6 +155,7 @@ cdef class Pipeline:
         cdef const char *read = cnp.PyArray_BYTES(source)
         cdef char *write = cnp.PyArray_BYTES(target)
         cdef uint8_t *flags = NULL
+        cdef const uint32_t *words = NULL
         if stop < 0:
             stop = size
         if (
@@ -163,14 +172,25 @@ cdef class Pipeline:
             ):
                 raise ValueError("the mask must be a contiguous array of bytes, as long as the source")
             flags = <uint8_t *> cnp.PyArray_DATA(mask)
+        if random is not None:
+            if (
+                cnp.PyArray_SIZE(random) != size or cnp.PyArray_TYPE(random) != cnp.NPY_UINT32
+                or not cnp.PyArray_IS_C_CONTIGUOUS(random)
+            ):
+                raise ValueError("random must be a contiguous array of uint32, as long as the source")
+            words = <const uint32_t *> cnp.PyArray_DATA(random)
         memset(&tally, 0, sizeof(tally))
         # A stage may read its source again after it has written; in place, it writes into scratch first.
         streaming = size * last.target_size >= STREAMING or read == write
         if stop - start <= BLOCK:
-            run_all(self.steps, self.count, read, write, flags, start, stop, streaming, &tally, &refusal)
+            run_all(
+                self.steps, self.count, read, write, flags, start, stop, index, words, streaming, &tally, &refusal
+            )
         else:
             with nogil:
-                run_all(self.steps, self.count, read, write, flags, start, stop, streaming, &tally, &refusal)
+                run_all(
+                    self.steps, self.count, read, write, flags, start, stop, index, words, streaming, &tally, &refusal
+                )
         if not self.counted:
             return None
         return (

@@ -11,12 +11,17 @@
 #         upward                        | 1 1 1 1 1 1        anything but zero carries (one sign only)
 #         to_odd                        | 1 1 1 1 1 1        the same, into an even number alone
 #
-# (B) `mode` is a literal wherever these are called, so the chain below folds to one expression and the loop
+# (B) Stochastic rounding compares: ν, the fraction cut off, is scaled to `bits` bits (F) and carries where F + R reaches
+#     2^bits, R a random integer below that. How ν·2^bits becomes an integer is the variant's rule: A cuts, B takes the
+#     nearest with ties up (P3109 writes that as a comparison with one bit more), C the nearest with ties to even. F + R
+#     may need a bit more than the lane has, so the loop asks for F > 2^bits − 1 − R.
+# (C) `mode` is a literal wherever these are called, so the chain below folds to one expression and the loop
 #     vectorises. A mode held in a variable inside the loop costs a factor of ten.
-# (C) Integers only. Source of the rules: IEEE 754-2019, clause 4.3; to_odd: Boldo and Melquiond, 2008.
+# (D) Integers only. Source of the rules: IEEE 754-2019, clause 4.3; to_odd: Boldo and Melquiond, 2008; stochastic:
+#     IEEE P3109, interim report 4.0.
 """
 
-from bitquant.kernels.machine cimport lane
+from bitquant.kernels.machine cimport int32_t, lane, uint32_t
 
 cdef enum Mode:
     NEAREST_EVEN
@@ -25,6 +30,14 @@ cdef enum Mode:
     TOWARD_POSITIVE
     TOWARD_NEGATIVE
     TO_ODD
+    STOCHASTIC
+
+# A stochastic rounding as plain numbers.
+cdef struct Chance:
+    uint32_t bits               # of a random integer: 1 to 32
+    uint32_t nearest            # F is the nearest integer to ν·2^bits, not the one below it (B, C) ...
+    uint32_t even               # ... with ties to even (C)
+    uint32_t key[2]             # of the generator (philox.pxd): the seed
 
 
 cdef inline lane nearest_even(lane odd, lane half) noexcept nogil:
@@ -62,6 +75,30 @@ cdef inline lane increment(const Mode mode, lane odd, lane negative, lane half) 
     return 0
 
 
-cdef inline lane round_off(const Mode mode, lane significand, lane cut, lane negative) noexcept nogil:
-    """significand / 2^cut, rounded. Requires 1 ≤ cut < width of the lane, significand < 2^(width − 2)."""
-    return (significand + increment(mode, (significand >> cut) & 1, negative, (<lane> 1) << (cut - 1))) >> cut
+cdef inline lane round_off(
+    const Mode mode, lane significand, lane cut, lane negative, lane flip
+) noexcept nogil:
+    """significand / 2^cut, rounded. Requires 1 ≤ cut < width of the lane, significand < 2^(width − 2).
+
+    `flip` is 1 where a result is even whose last kept bit is not (P3109's formats of one digit), else 0.
+    """
+    return (
+        significand + increment(mode, ((significand >> cut) & 1) ^ flip, negative, (<lane> 1) << (cut - 1))
+    ) >> cut
+
+
+cdef inline lane round_by_chance(lane significand, int32_t cut, lane random, const Chance *c) noexcept nogil:
+    """significand / 2^cut, rounded stochastically (Design B). Requires cut ≥ 1 and random < 2^bits; significand < 2^(width − 2) where
+    cut reaches the width: a shift by more is then as good as one by the width, for nothing is left of it.
+    """
+    cdef int32_t most = 8 * sizeof(lane) - 1, kept_cut = cut if cut < most else most, down = cut - <int32_t> c.bits
+    cdef int32_t up = -down if down < 0 else 0
+    cdef lane kept = significand >> <lane> kept_cut, fraction = significand - (kept << <lane> kept_cut)
+    cdef lane half, odd, scaled, one = 1
+    down = down if down > 0 else 0
+    down = down if down < most else most
+    half = (one << <lane> down) >> 1
+    odd = (fraction >> <lane> down) & 1
+    half = (half - (<lane> c.even & (odd ^ 1) & <lane> (half != 0))) & (0 - <lane> c.nearest)
+    scaled = ((fraction + half) >> <lane> down) << <lane> up
+    return kept + <lane> (scaled > (~(<lane> 0) >> (8 * sizeof(lane) - c.bits)) - random)

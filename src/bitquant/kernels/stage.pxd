@@ -1,6 +1,6 @@
 """A stage: what is done to one block of numbers while it lies in the first-level cache."""
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
     BLOCK = 1024            # numbers in a block: two scratch blocks of eight-byte words fit a 32 KiB cache
@@ -13,7 +13,7 @@ cdef enum Flag:
     UNDERFLOW = 4
     INEXACT = 8
 
-# What a stage counts. `nans` and `ranges` count what a rule refuses; the pipeline then finds the first.
+# What a stage counts, and where it is. `nans` and `ranges` count what a rule refuses; the pipeline then finds the first.
 cdef struct Tally:
     uint64_t invalid
     uint64_t overflow
@@ -21,6 +21,8 @@ cdef struct Tally:
     uint64_t inexact
     uint64_t nans
     uint64_t ranges
+    uint64_t index              # place of the block's first number in the array
+    const uint32_t *random      # the block's random integers where the caller brings them, else NULL
 
 # Reads n ≤ BLOCK numbers from source, writes n to target (which never overlap) and one byte of flags each to
 # mask where mask is not NULL. Adds to the tally, never resets it.

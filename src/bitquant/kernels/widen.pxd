@@ -4,11 +4,17 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from bitquant.kernels.stage cimport Stage
 
-# A source format as plain numbers; shifts and biases are relative to the carrier.
+# A source format as plain numbers; shifts and biases are relative to the carrier. "magnitude" is a code without sign.
 cdef struct Source:
-    uint32_t sign_shift
-    uint32_t largest            # magnitude of the largest finite number
-    uint32_t subnormal          # magnitudes below this one are subnormal here and normal in the carrier
+    uint32_t sign_shift         # where the sign bit is; as many as the code's bits where there is none
+    uint32_t stored             # stored significand bits
+    int32_t bias
+    uint64_t largest            # magnitude of the largest finite number; beyond are infinity and NaN
+    uint64_t infinity           # magnitude of infinity; 0 where there is none
+    uint64_t nan                # the one code that is NaN and no magnitude beyond `largest`; 0 where there is none
+    uint64_t zero               # 1 where −0 is a number
+    bint payload                # NaN has payloads
+    uint64_t subnormal          # magnitudes below this one are subnormal here and normal in the carrier
     uint32_t shift              # carrier's stored bits − stored bits
     uint64_t rebias             # (carrier's bias − bias), in the carrier's exponent field
     int32_t unit                # exponent of the smallest subnormal number: its value is 2^unit

@@ -11,68 +11,116 @@
 #     flush-to-zero bits say; then 2^unit is added to its exponent field.
 # (C) A run of 256 numbers that are zero, or normal here, is only moved. The loop does that to every run and keeps
 #     the extreme magnitudes; where they say otherwise the general loop writes the run again. (As in narrow.pyx.)
-# (D) A NaN keeps its payload aligned at the top, and its quiet bit; so a later stage still knows that it was
-#     signalling.
+# (D) A NaN with a payload keeps it aligned at the top, and its quiet bit; so a later stage still knows that it was
+#     signalling. A format's only NaN becomes the quiet one without payload.
+# (E) A format with a larger bias than FP64 (1023) has normal numbers that are subnormal there: its significand moves to
+#     where 2^-1074 is one.
+# Codes of one byte are looked up instead (lookup.pyx).
 """
 
-from libc.stdint cimport int8_t
+from libc.stdint cimport int8_t, int16_t
 
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, code, int32_t, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, code, double_of_bits, int32_t, int64_t, loop, select, uint8_t, uint16_t,
+    uint32_t, uint64_t,
 )
 from bitquant.kernels.stage cimport RUN, Block, Stage, Tally
 
-cdef inline carrier integer_bits(int32_t n, carrier zero) noexcept nogil:
-    """The bits of an integer as a floating point number. Exact: below 2^24 for FP32."""
+ctypedef fused integer:
+    int8_t
+    uint8_t
+    int16_t
+    uint16_t
+    int32_t
+    uint32_t
+
+
+cdef inline carrier small_bits(carrier n) noexcept nogil:
+    """The bits of an integer below 2^24 (FP32) or 2^52 (FP64) as a floating point number. Exact; 0 may be −0."""
     if carrier is uint32_t:
-        return bits_of_float(<float> n)
+        return bits_of_float(<float> <int32_t> n)
     else:
-        return bits_of_double(<double> n)
+        return bits_of_double(double_of_bits(n | 0x4330000000000000ULL) - 4503599627370496.0)
 
 
 cdef inline bint ordinary(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
     """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
     cdef Source row = s[0]
-    cdef uint32_t bits, magnitude, magnitudes = (<uint32_t> 1 << row.sign_shift) - 1, largest = 0, smallest = 0xFFFFFFFF
-    cdef carrier sign_bit = (<carrier> 1) << (8 * sizeof(carrier) - 1), value
+    cdef carrier one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, largest = 0, smallest = 0 - one
+    cdef carrier sign_bit = one << (8 * sizeof(carrier) - 1), value, zero = <carrier> row.zero
     cdef uint32_t sign_up = 8 * sizeof(carrier) - 1 - row.sign_shift
     cdef size_t i
     for i in range(n):
         bits = source[i]
         magnitude = bits & magnitudes
         largest = largest if largest > magnitude else magnitude
-        smallest = smallest if smallest < magnitude - 1 else magnitude - 1
-        value = ((<carrier> magnitude) << row.shift) + <carrier> row.rebias
+        smallest = smallest if smallest < magnitude - zero else magnitude - zero
+        value = (magnitude << row.shift) + <carrier> row.rebias
         value = select[carrier](magnitude != 0, value, 0)
-        target[i] = value | (((<carrier> bits) << sign_up) & sign_bit)
-    return largest <= row.largest and smallest + 1 >= row.subnormal
+        target[i] = value | ((bits << sign_up) & sign_bit)
+    return largest <= <carrier> row.largest and smallest + zero >= <carrier> row.subnormal
+
+
+cdef inline carrier special(carrier bits, carrier magnitude, const Source *row) noexcept nogil:
+    """Infinity or NaN, without a sign: what a magnitude beyond the largest, or the one NaN, stands for."""
+    cdef carrier one = 1, infinity, quiet, nan
+    infinity = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
+    quiet = 0x400000 if carrier is uint32_t else <carrier> 0x8000000000000ULL
+    nan = infinity | select[carrier](
+        <carrier> row.payload,
+        ((magnitude << row.shift) & ((quiet << 1) - 1)) | (quiet & (0 - <carrier> row.quiet)), quiet,
+    )
+    return select[carrier](
+        <carrier> (magnitude == <carrier> row.infinity) & <carrier> (bits != <carrier> row.nan), infinity, nan
+    )
 
 
 cdef inline void general(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
     """Designs A, B and D, for any code."""
     cdef Source row = s[0]
-    cdef uint32_t bits, magnitude, magnitudes = (<uint32_t> 1 << row.sign_shift) - 1
-    cdef carrier negative, value, small, special, infinity, fraction, quiet
-    cdef int stored, sign
+    cdef carrier one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, negative, value, small, is_nan
+    cdef int stored = 23 if carrier is uint32_t else 52, sign = 8 * sizeof(carrier) - 1
     cdef size_t i
-    if carrier is uint32_t:
-        stored, sign, infinity = 23, 31, 0x7F800000
-    else:
-        stored, sign, infinity = 52, 63, 0x7FF0000000000000ULL
-    fraction = ((<carrier> 1) << stored) - 1
-    quiet = ((<carrier> 1) << (stored - 1)) if row.quiet else 0
     for i in range(n):
         bits = source[i]
         magnitude = bits & magnitudes
-        negative = (bits >> row.sign_shift) & 1
-        value = ((<carrier> magnitude) << row.shift) + <carrier> row.rebias
-        small = integer_bits(<int32_t> magnitude, <carrier> 0) + ((<carrier> row.unit) << stored)
+        is_nan = bits == <carrier> row.nan
+        negative = (bits >> row.sign_shift) & 1 & ~is_nan
+        value = (magnitude << row.shift) + <carrier> row.rebias
+        small = small_bits(magnitude) + ((<carrier> row.unit) << stored)
         small = select[carrier](magnitude != 0, small, 0)
-        value = select[carrier](magnitude < row.subnormal, small, value)
-        special = infinity | (((<carrier> magnitude) << row.shift) & fraction)
-        special = special | select[carrier](special > infinity, quiet, 0)
-        value = select[carrier](magnitude > row.largest, special, value)
+        value = select[carrier](magnitude < <carrier> row.subnormal, small, value)
+        value = select[carrier](
+            <carrier> (magnitude > <carrier> row.largest) | is_nan, special[carrier](bits, magnitude, &row), value
+        )
         target[i] = value | (negative << sign)
+
+
+cdef inline void deep(const code *source, uint64_t *target, const Source *s, size_t n) noexcept nogil:
+    """Designs D and E: any code of a format with a larger bias than FP64."""
+    cdef Source row = s[0]
+    cdef uint64_t one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, negative, value, field, m, is_nan
+    cdef uint64_t up, hidden = one << row.stored
+    cdef int64_t exponent
+    cdef size_t i
+    for i in range(n):
+        bits = source[i]
+        magnitude = bits & magnitudes
+        is_nan = bits == row.nan
+        negative = (bits >> row.sign_shift) & 1 & ~is_nan
+        field = magnitude >> row.stored
+        m = magnitude & (hidden - 1)
+        exponent = <int64_t> field - row.bias
+        up = <uint64_t> (<int64_t> (field if field > 1 else 1) - 1 + row.unit + 1074)
+        value = select[uint64_t](
+            <uint64_t> (exponent >= -1022),
+            ((<uint64_t> (exponent + 1023)) << 52) + (m << row.shift),
+            (m | (hidden & (0 - <uint64_t> (field != 0)))) << (up if up < 63 else 63),
+        )
+        value = select[uint64_t](
+            <uint64_t> (magnitude > row.largest) | is_nan, special[uint64_t](bits, magnitude, &row), value
+        )
+        target[i] = value | (negative << 63)
 
 
 cdef inline void widen(const code *source, carrier *target, const Source *row, size_t n) noexcept nogil:
@@ -84,19 +132,17 @@ cdef inline void widen(const code *source, carrier *target, const Source *row, s
         at += length
 
 
-cdef inline void from_integer(
-    const int8_t *signed_source, const uint8_t *source, carrier *target, size_t n
-) noexcept nogil:
+cdef inline void from_integer(const integer *source, carrier *target, size_t n) noexcept nogil:
+    """Exact: FP32 takes integers of up to 16 bits, FP64 of up to 32."""
     cdef size_t i
-    if signed_source != NULL:
-        for i in range(n):
-            target[i] = integer_bits(<int32_t> signed_source[i], <carrier> 0)
-    else:
-        for i in range(n):
-            target[i] = integer_bits(<int32_t> source[i], <carrier> 0)
+    for i in range(n):
+        if carrier is uint32_t:
+            target[i] = bits_of_float(<float> <int32_t> source[i])
+        else:
+            target[i] = bits_of_double(<double> source[i])
 
 
-# The loops that exist: one for each width of code and carrier.
+# The loops that exist.
 
 cdef loop widen_16_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
@@ -122,59 +168,125 @@ cdef loop widen_32_to_64(
     widen(<const uint32_t *> source, <uint64_t *> target, <const Source *> row, n)
 
 
+cdef loop widen_64_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    widen(<const uint64_t *> source, <uint64_t *> target, <const Source *> row, n)
+
+
+cdef loop deep_16(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    deep(<const uint16_t *> source, <uint64_t *> target, <const Source *> row, n)
+
+
+cdef loop deep_32(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    deep(<const uint32_t *> source, <uint64_t *> target, <const Source *> row, n)
+
+
+cdef loop deep_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    deep(<const uint64_t *> source, <uint64_t *> target, <const Source *> row, n)
+
+
 cdef loop int8_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    from_integer(<const int8_t *> source, NULL, <uint32_t *> target, n)
-
-
-cdef loop int8_to_64(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    from_integer(<const int8_t *> source, NULL, <uint64_t *> target, n)
+    from_integer(<const int8_t *> source, <uint32_t *> target, n)
 
 
 cdef loop uint8_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    from_integer(NULL, <const uint8_t *> source, <uint32_t *> target, n)
+    from_integer(<const uint8_t *> source, <uint32_t *> target, n)
+
+
+cdef loop int16_to_32(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const int16_t *> source, <uint32_t *> target, n)
+
+
+cdef loop uint16_to_32(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const uint16_t *> source, <uint32_t *> target, n)
+
+
+cdef loop int8_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const int8_t *> source, <uint64_t *> target, n)
 
 
 cdef loop uint8_to_64(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    from_integer(NULL, <const uint8_t *> source, <uint64_t *> target, n)
+    from_integer(<const uint8_t *> source, <uint64_t *> target, n)
+
+
+cdef loop int16_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const int16_t *> source, <uint64_t *> target, n)
+
+
+cdef loop uint16_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const uint16_t *> source, <uint64_t *> target, n)
+
+
+cdef loop int32_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const int32_t *> source, <uint64_t *> target, n)
+
+
+cdef loop uint32_to_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    from_integer(<const uint32_t *> source, <uint64_t *> target, n)
 
 
 cdef class Widen(Stage):
-    """Codes of 2 or 4 bytes to FP32 or FP64 bits (target_size 4 or 8), by the numbers of a Source row."""
+    """Codes of 2, 4 or 8 bytes to FP32 or FP64 bits (target_size 4 or 8), by the numbers of a Source row."""
 
     def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.numbers
-        if source_size not in (2, 4) or target_size not in (4, 8):
-            raise ValueError("codes of 2 or 4 bytes, carriers of 4 or 8")
+        cdef bint beyond = numbers["bias"] > 1023
+        if (source_size, target_size) not in ((2, 4), (2, 8), (4, 4), (4, 8), (8, 8)) or (beyond and target_size == 4):
+            raise ValueError("codes of 2 to 8 bytes, to a carrier that holds their values")
         row.update(numbers)
         self.numbers = row
         self.row = &self.numbers
         self.source_size, self.target_size = source_size, target_size
-        if target_size == 4:
-            self.block = (
-                <Block> widen_16_to_32 if source_size == 2 else <Block> widen_32_to_32
-            )
+        if source_size == 2:
+            self.block = <Block> deep_16 if beyond else <Block> widen_16_to_64 if target_size == 8 else <Block> widen_16_to_32
+        elif source_size == 4:
+            self.block = <Block> deep_32 if beyond else <Block> widen_32_to_64 if target_size == 8 else <Block> widen_32_to_32
         else:
-            self.block = (
-                <Block> widen_16_to_64 if source_size == 2 else <Block> widen_32_to_64
-            )
+            self.block = <Block> deep_64 if beyond else <Block> widen_64_to_64
 
 
 cdef class FromInteger(Stage):
-    """Bytes, signed or not, to FP32 or FP64 bits."""
+    """Integers of 1, 2 or 4 bytes, signed or not, to FP32 (up to 2 bytes) or FP64 bits."""
 
     def __init__(self, int source_size, int target_size, bint signed):
-        if source_size != 1 or target_size not in (4, 8):
-            raise ValueError("integers of one byte")
+        if (source_size, target_size) not in ((1, 4), (2, 4), (1, 8), (2, 8), (4, 8)):
+            raise ValueError("integers of 1 or 2 bytes to FP32, of 1, 2 or 4 bytes to FP64")
         self.source_size, self.target_size = source_size, target_size
         if target_size == 4:
-            self.block = <Block> int8_to_32 if signed else <Block> uint8_to_32
-        else:
+            if source_size == 1:
+                self.block = <Block> int8_to_32 if signed else <Block> uint8_to_32
+            else:
+                self.block = <Block> int16_to_32 if signed else <Block> uint16_to_32
+        elif source_size == 1:
             self.block = <Block> int8_to_64 if signed else <Block> uint8_to_64
+        elif source_size == 2:
+            self.block = <Block> int16_to_64 if signed else <Block> uint16_to_64
+        else:
+            self.block = <Block> int32_to_64 if signed else <Block> uint32_to_64

@@ -24,7 +24,7 @@ def extremes(
     carrier, widen = plans.to_carrier(source)
     word = carrier.code_dtype.itemsize
     key = np.dtype(f"i{word}")
-    infinity = carrier.infinity_code
+    infinity = carrier.largest_code + 1
     for finite in (False, True):
         low, high = np.full(channels, np.iinfo(key).max, key), np.full(channels, np.iinfo(key).min, key)
         stats.extremes(array, widen, word, inner, low, high, finite)

@@ -134,14 +134,17 @@ def _of_range(
 def nearest(value: Fraction, fmt: Format) -> Fraction | None:
     """The number of a format nearest to a non-negative rational, ties to even; None where it overflows."""
     code = nearest_code(value, fmt)
-    return None if code == fmt.infinity_code else number_at(code, fmt)
+    return None if code > fmt.largest_code + (not fmt.zero) else number_at(code, fmt)
 
 
 def nearest_code(value: Fraction, fmt: Format) -> int:
-    """The code of `nearest`, infinity's where it overflows. Integers alone, so that no state of the FPU matters."""
+    """The code of `nearest`; where it overflows the one after the largest.
+
+    Codes of a format without zero are one higher here. Integers alone, so that no state of the FPU matters.
+    """
     count, below, divisor, shift = _divided(value, fmt)
     count += 2 * below > divisor or (2 * below == divisor and count & 1)
-    return min((shift << fmt.significand_bits) + count, fmt.infinity_code)
+    return min((shift << fmt.significand_bits) + count, fmt.largest_code + (not fmt.zero) + 1)
 
 
 def _divided(value: Fraction, fmt: Format) -> tuple[int, int, int, int]:
@@ -162,7 +165,7 @@ def number_at(place: int, fmt: Format = FP64) -> Fraction:
     """The number at a place in a format's order; the infinities count as the next power of two."""
     exponent, fraction = divmod(abs(place), 1 << fmt.significand_bits)
     significand = fraction + (1 << fmt.significand_bits if exponent else 0)
-    magnitude = Fraction(significand) * Fraction(2) ** (max(exponent, 1) - fmt.bias - fmt.significand_bits)
+    magnitude = Fraction(significand) * Fraction(2) ** (max(exponent, 1) - 1 + fmt.min_exponent - fmt.significand_bits)
     return -magnitude if place < 0 else magnitude
 
 
@@ -170,7 +173,7 @@ def place_at_least(value: Fraction) -> int:
     """The place of the smallest FP64 number that is not below a rational."""
     count, below, _, shift = _divided(abs(value), FP64)
     count += value > 0 and below > 0
-    place = min((shift << FP64.significand_bits) + count, FP64.infinity_code if value > 0 else FP64.largest_code)
+    place = min((shift << FP64.significand_bits) + count, FP64.largest_code + (value > 0))
     return -place if value < 0 else place
 
 

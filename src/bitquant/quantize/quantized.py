@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant import plans
-from bitquant.arrays import take, with_format
+from bitquant.arrays import take, with_held_format
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
@@ -185,7 +185,7 @@ class Quantized:
         >>> f"{error.sqnr_db:.1f} dB, at most {error.max_abs:.4f} off"
         '47.8 dB, at most 0.0039 off'
         """
-        original, source = with_format(take(x)[0])
+        original, source = with_held_format(take(x)[0])
         codes, _ = take(self.codes)
         if original.shape != codes.shape:
             raise BitquantError(f"x has shape {original.shape}, the codes {codes.shape}: pass what was quantized")
@@ -291,8 +291,8 @@ def dequantized(
     codes: NDArray[Any], parameters: Parameters, grid: Grid, axis: int | None, target: Format, threads: int | None
 ) -> NDArray[Any]:
     """Codes of any layout to numbers of a floating format."""
-    if target.is_integer:
-        raise BitquantError(f"dequantizing gives real numbers: {target.name} is no floating format")
+    if not target.is_float or not target.signed:
+        raise BitquantError(f"dequantizing gives real numbers: {target.name} is no floating format with a sign")
     codes = np.ascontiguousarray(codes)
     result = np.empty(codes.shape, target.code_dtype)
     if codes.size:
@@ -323,7 +323,8 @@ def _table(parameters: Parameters, grid: Grid, target: Format) -> NDArray[Any]:
 
 
 def _level(value: Fraction, target: Format) -> int:
-    return nearest_code(abs(value), target) | (value < 0) << target.magnitude_bits
+    code = min(nearest_code(abs(value), target), target.largest_code + (target.infinity or target.has_nan))
+    return code | (value < 0 and (code > 0 or target.signed_zero)) << target.magnitude_bits
 
 
 __all__ = ["Error", "Quantized", "dequantized"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant import plans
-from bitquant.arrays import Array, take, with_format
+from bitquant.arrays import Array, take, with_held_format
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
@@ -200,7 +200,7 @@ def quantize(
     grid = Grid.of(scheme, bits, signed, narrow)
     stored = None if step_format is None else _float_format(step_format)
     array, give_back = take(x)
-    array, source = with_format(array)
+    array, source = with_held_format(array)
     axis = _axis(axis, array.ndim)
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
     inner, channels = spread(array.shape, axis)
@@ -380,7 +380,7 @@ def _axis(axis: Any, ndim: int) -> int | None:
 
 def _float_format(step_format: Any) -> Format:
     fmt = format(step_format)
-    if fmt.is_integer:
+    if not fmt.is_float:
         raise BitquantError(f"step_format={fmt.name}: a step is stored in a floating format")
     return fmt
 

@@ -1,0 +1,466 @@
+"""From rows to kernels: one stage from a format and rules.
+
+Here, and only here, formats and rules become the plain numbers that the kernels work with.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitquant.errors import BitquantError
+from bitquant.formats import FP32, FP64, Format
+from bitquant.kernels.codebook import ToCodebook
+from bitquant.kernels.integer import ToInteger
+from bitquant.kernels.lookup import Lookup
+from bitquant.kernels.narrow import Narrow
+from bitquant.kernels.shrink import Shrink
+from bitquant.kernels.stage import Stage
+from bitquant.kernels.whole import FromWhole, Resize
+from bitquant.kernels.widen import FromInteger, Widen
+from bitquant.rules import NAN, OVERFLOW, SUBNORMALS, TININESS, Stochastic, choose, rounding_index, rounding_rule
+
+_WITH_NAN = ("preserve", "canonical", "signed", "all_ones", "positive_all_ones", "raise", "zero", "max")
+_WITHOUT_NAN = ("raise", "zero", "negated_zero", "max")
+
+
+class Rules(NamedTuple):
+    """The rules of one conversion, checked, with the defaults of the target filled in."""
+
+    rounding: str | Stochastic
+    overflow: str
+    nan: str
+    subnormals: str
+    tininess: str
+    counted: bool  # flags are asked for
+    exact: bool  # a number that is not the target's is refused
+
+    @classmethod
+    def of(
+        cls,
+        target: Format,
+        rounding: Any = "nearest_even",
+        overflow: str | None = None,
+        nan: str | None = None,
+        subnormals: str = "gradual",
+        tininess: str = "after",
+        counted: bool = False,
+        exact: bool = False,
+    ) -> Rules:
+        """Check rules against what the target allows."""
+        where = f" for {target.name}"
+        overflows, nans = overflow_rules(target), nan_rules(target)
+        rounding = rounding_rule(rounding)
+        if isinstance(rounding, Stochastic) and target.kind == "codebook":
+            raise BitquantError(f"rounding={rounding!r} is not possible{where}: a codebook takes the deterministic modes")
+        return cls(
+            rounding,
+            choose("overflow", overflows[0] if overflow is None else overflow, _meanings(OVERFLOW, overflows), where),
+            choose("nan", nans[0] if nan is None else nan, _meanings(NAN, nans), where),
+            choose("subnormals", subnormals, SUBNORMALS),
+            choose("tininess", tininess, TININESS),
+            counted,
+            exact,
+        )
+
+    @property
+    def refuses(self) -> bool:
+        """Whether some number may be refused."""
+        return self.exact or "raise" in (self.overflow, self.nan)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the kernels must look at every number's flags."""
+        return self.counted or self.refuses
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether a number that the target has comes out as it is, and nothing is counted."""
+        return (
+            not (self.counted or self.exact)
+            and self.nan == "preserve"
+            and self.subnormals == "gradual"
+            and self.overflow != "saturate"
+        )
+
+
+def _meanings(rules: Any, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: rules[name] for name in names}
+
+
+def overflow_rules(target: Format) -> tuple[str, ...]:
+    """The overflow rules that a target allows, its default first."""
+    if target.kind == "codebook":
+        return ("saturate", "raise")
+    if target.is_integer:
+        return ("saturate", "wrap", "indefinite", "raise")
+    nan = ("nan",) if target.has_nan and not target.infinity else ()
+    return ("ieee", "saturate", "saturate_finite", *nan, "raise")
+
+
+def nan_rules(target: Format) -> tuple[str, ...]:
+    """The NaN rules that a target allows, its default first."""
+    if target.is_integer:
+        return ("raise", "zero", "max", "indefinite")
+    if target.kind == "codebook":
+        return ("raise", "zero", "max") if 0.0 in target.values else ("raise", "max")
+    rules = _WITH_NAN if target.has_nan else _WITHOUT_NAN
+    return rules if target.zero else tuple(rule for rule in rules if rule not in ("zero", "negated_zero"))
+
+
+# --- To a carrier -------------------------------------------------------------------------------------------
+
+
+def carrier_of(source: Format) -> Format:
+    """FP32 where it holds every value of a format, else FP64."""
+    return FP32 if FP32.contains(source) else FP64
+
+
+def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
+    """From codes of a format to carrier bits, exact; `quiet` for a conversion that ends there."""
+    size, word = source.code_dtype.itemsize, carrier.code_dtype.itemsize
+    if source.is_integer and source.bits in (8, 16, 32):
+        return FromInteger(size, word, source.signed)
+    if source.is_integer and source.bits == 64:
+        return from_whole(source, "to_odd")
+    if source.bits <= 8 or source.kind == "codebook":
+        return Lookup(size, _table(source, carrier, quiet))
+    rebias = carrier.bias - source.bias
+    return Widen(
+        size,
+        word,
+        sign_shift=source.magnitude_bits,
+        stored=source.significand_bits,
+        bias=source.bias,
+        largest=source.largest_code,
+        infinity=source.infinity_code or 0,
+        nan=source.nan_code if source.nan == "negative_zero" else 2**64 - 1,
+        zero=source.signed_zero or not source.signed,
+        payload=source.nan == "ieee",
+        subnormal=1 << source.significand_bits if rebias else 0,
+        shift=carrier.significand_bits - source.significand_bits,
+        rebias=(rebias << carrier.significand_bits) % 2**64,
+        unit=source.min_exponent - source.significand_bits,
+        quiet=quiet,
+    )
+
+
+def from_whole(source: Format, rounding: str | Stochastic, exact: bool = False) -> Stage:
+    """From integers of 64 bits to FP64, rounded."""
+    return FromWhole(
+        mode=rounding_index(rounding), chance=_chance(rounding), signed=source.signed, refuse_inexact=exact
+    )
+
+
+@lru_cache(maxsize=256)
+def _table(source: Format, carrier: Format, quiet: bool) -> NDArray[Any]:
+    """The carrier bits of every code; codes beyond the format's own repeat them, or are the last one's."""
+    codes = range(1 << (8 * source.code_dtype.itemsize))
+    mask = (1 << source.bits) - 1
+    return np.array([_carrier_bits(code & mask, source, carrier, quiet) for code in codes], carrier.code_dtype)
+
+
+def _carrier_bits(code: int, source: Format, carrier: Format, quiet: bool) -> int:
+    """The carrier bits of one code of a format of at most 16 bits."""
+    if source.kind == "codebook":
+        return bits_of(source.values[min(code, source.largest_code)], carrier)
+    if source.is_integer:
+        return bits_of(code - (1 << source.bits) if code > source.largest_code else code, carrier)
+    magnitude = code & ((1 << source.magnitude_bits) - 1)
+    sign = (code >> source.magnitude_bits) << carrier.magnitude_bits
+    infinity, quiet_nan = carrier.infinity_code or 0, carrier.nan_code or 0
+    if source.nan == "negative_zero" and code == source.nan_code:
+        return quiet_nan
+    if magnitude <= source.largest_code:
+        return sign | bits_of(source.value_of(magnitude), carrier)
+    if magnitude == source.infinity_code:
+        return sign | infinity
+    if source.nan != "ieee":
+        return sign | quiet_nan
+    payload = (magnitude << (carrier.significand_bits - source.significand_bits)) & ~infinity
+    return sign | infinity | payload | (quiet_nan if quiet else 0)
+
+
+def bits_of(value: float, carrier: Format) -> int:
+    """The bits of a number of the carrier."""
+    wide = carrier is FP64
+    code: int = struct.unpack("<Q" if wide else "<I", struct.pack("<d" if wide else "<f", value))[0]
+    return code
+
+
+# --- From a carrier -----------------------------------------------------------------------------------------
+
+
+def from_carrier(source: Format, target: Format, carrier: Format, rules: Rules) -> tuple[Stage, ...]:
+    """The stage that rounds to the target's codes, and where its words are wider than they are, the one that ends it.
+
+    `source` is what the carrier's numbers came from.
+    """
+    if target.is_integer:
+        return _shrunk(_to_integer(source, target, carrier, rules), target)
+    if target.kind == "codebook":
+        return _shrunk(_to_codebook(source, target, carrier, rules), target)
+    return _shrunk(narrow(source, target, carrier, rules, _word(target, carrier, rules)), target)
+
+
+def resize(target: Format, rules: Rules, source: Format) -> tuple[Stage, ...]:
+    """From integers of 64 bits to codes of an integer format."""
+    low, high = max(target.min, source.min), min(target.max, source.max)
+    above, below = _integer_beyond(target, rules)
+    return _shrunk(
+        Resize(
+            signed=source.signed,
+            low=int(low) % 2**64,
+            high=int(high),
+            wrap=rules.overflow == "wrap",
+            beyond=(above, below),
+            code_mask=(1 << target.bits) - 1,
+            refuse_range=rules.overflow == "raise",
+        ),
+        target,
+    )
+
+
+def _shrunk(stage: Stage, target: Format) -> tuple[Stage, ...]:
+    size = target.code_dtype.itemsize
+    return (stage,) if stage.target_size == size else (stage, Shrink(stage.target_size, size, not target.zero))
+
+
+def _word(target: Format, carrier: Format, rules: Rules) -> int:
+    """The size of the words that the narrowing stage writes."""
+    if carrier is FP32:
+        return target.code_dtype.itemsize if target.zero and not rules.counts else 4
+    jammed = target.significand_bits <= 27 and target.magnitude_bits <= 31 and target.bias <= FP64.bias
+    return 4 if jammed and not isinstance(rules.rounding, Stochastic) else 8
+
+
+def carries(carrier: Format, source: Format, target: Format) -> bool:
+    """Whether a carrier holds the source and is wide enough to round to the target from."""
+    if carrier is FP64:
+        return True
+    if not FP32.contains(source):
+        return False
+    if target.is_integer:
+        return target.bits <= 32
+    if target.kind == "codebook":
+        return FP32.contains(target)
+    return (
+        target.significand_bits <= FP32.significand_bits - 2
+        and target.magnitude_bits <= 31
+        and target.bias + (not target.zero) <= FP32.bias
+        and target.max <= FP32.max
+    )
+
+
+def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: int) -> Narrow:
+    """The stage that rounds to a floating format; `size` is that of the words it writes, 8 for 64-bit lanes.
+
+    A format without zero is rounded to as if its codes were one higher and 0 were zero.
+    """
+    point = 23 if carrier is FP32 else 61 if size == 8 else 29  # significand bits of the kernel's lane
+    higher = int(not target.zero)
+    bias, largest, stored = target.bias + higher, target.largest_code + higher, target.significand_bits
+    sign = 1 << target.magnitude_bits if target.signed else 0
+    flush_input = _flush_input(source, carrier, rules)
+    flush_output = 1 << stored if rules.subnormals in ("flush_output", "flush") else 0
+    # Design C of narrow.pyx: which magnitudes of the carrier are ordinary. With the same bias subnormals are, too,
+    # as long as nobody asks for their flags.
+    same = bias == carrier.bias and not (rules.counts or flush_input or flush_output)
+    ordinary = stored > 0 and size < 8 and target.max <= carrier.max
+    # The code given for NaN where a rule puts NaN for a number; the largest number where the format has none.
+    undefined = (target.nan_code or 0) + higher if target.has_nan else 0
+    beyond = tuple(largest + _overflows(target, rules, negative) for negative in (False, True))
+    stays = rules._replace(overflow="ieee") if rules.overflow == "saturate_finite" else rules
+    infinity = tuple(largest + _overflows(target, stays, negative) for negative in (False, True))
+    if target.infinity and rules.overflow != "saturate":
+        infinity = (largest + 1, largest + 1)
+    below = undefined if rules.overflow in ("ieee", "nan", "raise") else 0
+    lost = 0 if rules.overflow == "saturate" else undefined  # for −infinity
+    keeps_payload = target.nan == "ieee" and rules.nan in ("preserve", "raise")
+    no_zero = higher and rules.overflow == "nan"
+    return Narrow(
+        carrier.code_dtype.itemsize,
+        size,
+        rules.counts,
+        mode=rounding_index(rules.rounding),
+        chance=_chance(rules.rounding),
+        tiny_before=rules.tininess == "before",
+        rebias=carrier.bias - bias,
+        exponent_end=2**target.exponent_bits + higher,
+        stored=stored,
+        cut=point - stored,
+        code_parity=stored == 0 and target.ties == "code",
+        sign_shift=target.magnitude_bits if target.signed else 0,
+        sign_bit=sign,
+        zero_drops_sign=target.nan == "negative_zero",
+        largest=largest,
+        ceiling=beyond,
+        always_patch=bool(flush_input or flush_output or not target.signed),
+        infinity=(infinity[0], infinity[1] | sign if target.signed else lost),
+        infinity_overflows=(
+            not target.infinity or rules.overflow == "saturate",
+            not (target.infinity and target.signed) or rules.overflow == "saturate",
+        ),
+        unsigned=not target.signed,
+        below_always=no_zero,
+        below=below,
+        zero=(undefined,) * 2 if no_zero else (0, sign if target.signed_zero else 0),
+        zero_flags=(_OVERFLOW if no_zero else _UNDERFLOW) | _INEXACT if higher else 0,
+        nan=_nan_codes(target, rules, higher),
+        payload=(1 << (stored - 1)) - 1 if keeps_payload else 0,
+        nan_invalid=rules.nan in ("zero", "negated_zero", "max"),
+        refuse_nan=rules.nan == "raise",
+        refuse_overflow=rules.overflow == "raise",
+        refuse_inexact=rules.exact,
+        flush_input=flush_input,
+        flush_output=flush_output,
+        ordinary_zero=target.signed_zero or not target.signed,
+        ordinary_first=1 if same else max(bits_of(target.smallest_normal, carrier), flush_input) if ordinary else 0,
+        ordinary_end=bits_of(target.max, carrier) + 1 if ordinary else 0,
+    )
+
+
+_OVERFLOW, _UNDERFLOW, _INEXACT = 2, 4, 8
+
+
+def _overflows(target: Format, rules: Rules, negative: bool) -> bool:
+    """Whether a number beyond the largest gives what comes after it, infinity or NaN (IEEE 754-2019 clause 7.4)."""
+    if not (target.infinity or target.has_nan) or rules.overflow in ("saturate", "saturate_finite"):
+        return False
+    nearest = rules.rounding in ("nearest_even", "nearest_away") or isinstance(rules.rounding, Stochastic)
+    away = "toward_negative" if negative else "toward_positive"
+    return rules.overflow == "nan" or nearest or rules.rounding == away
+
+
+def _nan_codes(target: Format, rules: Rules, higher: int) -> tuple[int, int]:
+    """The codes given for a positive and a negative NaN."""
+    sign = 1 << target.magnitude_bits if target.signed else 0
+    if rules.nan in ("zero", "max", "negated_zero") or not target.has_nan:
+        code = target.largest_code + higher if rules.nan == "max" else 0
+        return (sign, 0) if rules.nan == "negated_zero" else (code, code)
+    code = (target.nan_code or 0) + higher
+    if target.nan == "ieee" and rules.nan in ("all_ones", "positive_all_ones"):
+        code = (1 << target.magnitude_bits) - 1
+    keeps_sign = target.nan != "negative_zero" and rules.nan not in ("canonical", "positive_all_ones")
+    return (code, code | sign if keeps_sign else code)
+
+
+def _chance(rounding: str | Stochastic) -> dict[str, Any]:
+    if not isinstance(rounding, Stochastic):
+        return {"bits": 1, "nearest": 0, "even": 0, "key": (0, 0)}
+    seed = int(rounding.seed)
+    return {
+        "bits": rounding.bits,
+        "nearest": rounding.variant != "A",
+        "even": rounding.variant == "C",
+        "key": (seed & 0xFFFFFFFF, seed >> 32),
+    }
+
+
+def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -> Stage:
+    size, word = target.code_dtype.itemsize, carrier.code_dtype.itemsize
+    return ToInteger(
+        word,
+        size if size == 1 and not _counts_integers(rules) else word,
+        _counts_integers(rules),
+        mode=rounding_index(rules.rounding),
+        chance=_chance(rules.rounding),
+        most=(target.largest_code, -int(target.min)),
+        beyond=_integer_beyond(target, rules),
+        wrap=rules.overflow == "wrap",
+        saturates=rules.overflow == "saturate",
+        code_mask=(1 << target.bits) - 1,
+        nan={"max": target.largest_code, "indefinite": _indefinite(target)}.get(rules.nan, 0),
+        refuse_nan=rules.nan == "raise",
+        refuse_range=rules.overflow == "raise",
+        flush_input=_flush_input(source, carrier, rules),
+    )
+
+
+def _counts_integers(rules: Rules) -> bool:
+    """NaN is looked for in any case."""
+    return rules.counted or rules.overflow == "raise"
+
+
+def _integer_beyond(target: Format, rules: Rules) -> tuple[int, int]:
+    """The codes given for numbers above and below an integer's range."""
+    if rules.overflow == "indefinite":
+        return (_indefinite(target),) * 2
+    return target.largest_code, int(target.min) % 2**target.bits
+
+
+def _indefinite(target: Format) -> int:
+    return 1 << (target.bits - 1) if target.signed else target.largest_code
+
+
+def _flush_input(source: Format, carrier: Format, rules: Rules) -> int:
+    """The carrier's bits of the smallest number that is not flushed, or 0."""
+    flushes = rules.subnormals in ("flush_input", "flush") and source.is_float
+    return bits_of(source.smallest_normal, carrier) if flushes else 0
+
+
+# --- Codebooks ----------------------------------------------------------------------------------------------
+
+
+def _to_codebook(source: Format, target: Format, carrier: Format, rules: Rules) -> Stage:
+    keys = [_key(threshold, carrier) for threshold in _thresholds(target, rules.rounding, carrier)]
+    depth = len(keys).bit_length()
+    key_dtype = np.dtype(f"i{carrier.code_dtype.itemsize}")
+    keys += [int(np.iinfo(key_dtype).max)] * ((1 << depth) - 1 - len(keys))
+    levels = [bits_of(value, carrier) for value in target.values]
+    return ToCodebook(
+        np.array(keys, key_dtype),
+        np.array(levels, carrier.code_dtype),
+        rules.counted or rules.overflow == "raise",
+        nan=target.largest_code if rules.nan == "max" else target.values.index(0.0) if rules.nan == "zero" else 0,
+        refuse_nan=rules.nan == "raise",
+        refuse_overflow=rules.overflow == "raise",
+        flush_input=_flush_input(source, carrier, rules),
+    )
+
+
+def _thresholds(target: Format, rounding: Any, carrier: Format) -> Iterator[float]:
+    """For each code but the first, the smallest number of the carrier that gets it."""
+    for code, (low, high) in enumerate(zip(target.values, target.values[1:], strict=False)):
+        even = code % 2 == 0
+        place: Fraction = Fraction(high)
+        included = True  # whether the number at the place gets the higher code
+        if rounding in ("nearest_even", "nearest_away"):
+            place = (Fraction(low) + Fraction(high)) / 2
+            included = not even if rounding == "nearest_even" else abs(high) >= abs(low)
+        elif (
+            rounding == "toward_positive"
+            or (rounding == "to_odd" and even)
+            or (rounding == "toward_zero" and low < 0 and abs(high) <= abs(low))
+        ):
+            place, included = Fraction(low), False
+        yield _first(place, included, carrier)
+
+
+def _first(place: Fraction, included: bool, carrier: Format) -> float:
+    """The smallest number of the carrier that is not below a place; above it where it is not included."""
+    number = float(place) if carrier is FP64 else float(np.float32(float(place)))
+    while Fraction(number) > place:
+        number = _next(number, -math.inf, carrier)
+    while Fraction(number) < place or (Fraction(number) == place and not included):
+        number = _next(number, math.inf, carrier)
+    return number
+
+
+def _next(number: float, toward: float, carrier: Format) -> float:
+    return math.nextafter(number, toward) if carrier is FP64 else float(np.nextafter(np.float32(number), np.float32(toward)))
+
+
+def _key(number: float, carrier: Format) -> int:
+    """The place of a carrier number in the order of codebook.pyx (Design B); of a zero, that of −0."""
+    if number > 0:
+        return bits_of(number, carrier)
+    magnitude = bits_of(-number, carrier) & ~(1 << carrier.magnitude_bits)
+    return -1 - magnitude
