@@ -18,7 +18,7 @@ __all__ = ["RANDOM", "inputs"]
 
 RANDOM = 10_000  # inputs drawn at random, unless another number is asked for
 _WHOLE = 16  # bits up to which every code of a format is taken
-_SAMPLE = 4_096  # codes drawn from a target that is too large to be taken whole
+_SAMPLE = 4_096  # codes drawn, twice, from a target that is too large to be taken whole
 _AROUND: tuple[Rounding, ...] = ("toward_negative", "toward_positive")
 
 
@@ -31,7 +31,7 @@ def inputs(source: Any, target: Any, *, random: int = RANDOM, seed: int = 0, cou
       and NaNs, quiet and signalling, with payloads empty, full and of one bit;
     - every number of the target and every midpoint of two neighbours, the end of what is tiny, and half a step, one
       step and two steps beyond the largest number. Of a target of more than 16 bits, its edges stand for all its
-      numbers, with 4096 codes drawn at random;
+      numbers, with 4096 codes drawn at random from all and 4096 from those in the range of the source;
 
     and `random` codes drawn at random: half of them from all, half from those in the range of the target. Whatever the
     format has, both signs.
@@ -62,17 +62,22 @@ def inputs(source: Any, target: Any, *, random: int = RANDOM, seed: int = 0, cou
         if isinstance(number, bool) or not (number is None or (isinstance(number, (int, np.integer)) and number >= 0)):
             raise BitquantError(f"{name}={number!r}: give a number from 0 up")
     if origin.bits <= _WHOLE:
-        codes = np.arange(2**origin.bits, dtype=origin.code_dtype)
+        codes = _every_code(origin)
     else:
-        numbers = _numbers(aim, seed)
-        values = _values(numbers, aim)
-        parts = [_edges(origin), _near_points(_points(values, aim), origin), _drawn(origin, values, random, seed)]
+        numbers = _numbers(aim, origin, seed)
+        values = np.unique(_exactly(numbers, aim) + 0.0)  # with one zero
+        points = _points(values, aim)
+        parts = [_edges(origin), _near_points(points, origin), _drawn(origin, values, random, seed)]
         if origin.is_integer:
             parts.append(_near_integers(numbers, aim, origin))
-        codes = np.unique(np.concatenate(parts)).astype(origin.code_dtype)
+        codes = np.unique(np.concatenate(parts))
     if count is not None and count < codes.size:
-        codes = np.sort(codes[np.argsort(_raw(codes.size, seed, 3), kind="stable")[:count]])
-    return codes
+        codes = np.sort(codes[np.argsort(_raw(codes.size, seed, 4), kind="stable")[:count]])
+    return codes.astype(origin.code_dtype)
+
+
+def _every_code(fmt: Format) -> NDArray[np.uint64]:
+    return np.arange(len(fmt.values) or 2**fmt.bits, dtype=np.uint64)
 
 
 def _edges(fmt: Format) -> NDArray[np.uint64]:
@@ -90,13 +95,13 @@ def _edges(fmt: Format) -> NDArray[np.uint64]:
     return np.array(sorted({place + step & whole for place, step in product(places, (-1, 0, 1))}), np.uint64)
 
 
-def _numbers(aim: Format, seed: int) -> NDArray[np.uint64]:
+def _numbers(aim: Format, origin: Format, seed: int) -> NDArray[np.uint64]:
     """The codes of all finite numbers of the target, or of those that stand for them."""
     if aim.bits <= _WHOLE:
-        codes = np.arange(2**aim.bits, dtype=np.uint64)
+        codes = _every_code(aim)
     else:
-        drawn = _raw(_SAMPLE, seed, 1)
-        codes = np.unique(_with_next(np.concatenate([_edges(aim), drawn]), aim))
+        drawn = _among(aim, [origin.smallest_subnormal, float(origin.max)], _raw(_SAMPLE, seed, 1))
+        codes = np.unique(_with_next(np.concatenate([_edges(aim), _raw(_SAMPLE, seed, 2), drawn]), aim))
     return np.asarray(codes[np.isfinite(_exactly(codes, aim))])
 
 
@@ -104,10 +109,6 @@ def _exactly(codes: NDArray[np.uint64], fmt: Format) -> NDArray[np.float64]:
     """Codes as FP64 numbers: exact but for integers of 64 bits."""
     held = codes.astype(fmt.code_dtype)
     return np.asarray(convert(held, FP64, fmt, rounding="toward_zero"), np.float64)
-
-
-def _values(numbers: NDArray[np.uint64], aim: Format) -> NDArray[np.float64]:
-    return np.unique(_exactly(numbers, aim) + 0.0)  # one zero
 
 
 def _points(values: NDArray[np.float64], aim: Format) -> NDArray[np.float64]:
@@ -149,17 +150,22 @@ def _with_next(codes: NDArray[np.uint64], fmt: Format) -> NDArray[np.uint64]:
 
 def _drawn(origin: Format, values: NDArray[np.float64], random: int, seed: int) -> NDArray[np.uint64]:
     """Codes drawn at random: half from all, half from where the target's numbers are."""
-    raw = _raw(2 * random, seed, 2)
-    anywhere, among, signs = raw[: random - random // 2], raw[random : random + random // 2], raw[random // 2 : random]
+    raw = _raw(random, seed, 3)
     sizes = np.abs(values[values != 0])
-    ends = np.array([sizes.min() / 4, min(sizes.max(), FP64.max / 2) * 2]) if sizes.size else np.zeros(2)
-    low, high = encode(ends, origin, FP64, rounding="toward_zero", overflow="saturate").astype(np.uint64)
-    codes = low + among % (high - low + np.uint64(1))
-    signs = signs[: codes.size] >> np.uint64(63) != 0
-    if origin.signed:
-        turned = np.uint64(0) - codes if origin.is_integer else codes | np.uint64(1 << origin.magnitude_bits)
-        codes = np.where(signs, turned, codes)
-    return np.concatenate([anywhere, codes]) & np.uint64(2**origin.bits - 1)
+    ends = [sizes.min() / 4, min(sizes.max(), FP64.max / 2) * 2] if sizes.size else [0.0, 0.0]
+    return np.concatenate([raw[::2] & np.uint64(2**origin.bits - 1), _among(origin, ends, raw[1::2])])
+
+
+def _among(fmt: Format, ends: list[float], raw: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Random words as codes of numbers whose magnitude lies between two."""
+    codes = np.asarray(encode(np.array(ends), fmt, FP64, rounding="toward_zero", overflow="saturate"))
+    low, high = sorted(codes.tolist())
+    words = raw >> np.uint64(1) if fmt.signed else raw
+    found = np.uint64(low) + words % np.uint64(min(high - low + 1, 2**64 - 1))
+    if fmt.signed:
+        negative = np.uint64(0) - found if fmt.is_integer else found | np.uint64(1 << fmt.magnitude_bits)
+        found = np.where(raw & np.uint64(1) == 1, negative, found)
+    return np.asarray(found & np.uint64(2**fmt.bits - 1))
 
 
 def _raw(size: int, seed: int, stream: int) -> NDArray[np.uint64]:
