@@ -10,11 +10,11 @@ import numpy as np
 from bitquant import plans
 from bitquant.arrays import Array, take, with_format
 from bitquant.errors import BitquantError
-from bitquant.formats import FP64, Format, format
+from bitquant.formats import FP32, FP64, Format, format
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.layouts import check_threads, run
 from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Stochastic, Subnormals, Tininess, choose
-from bitquant.stages import carrier_of, nan_rules
+from bitquant.stages import nan_rules
 
 __all__ = ["convert", "decode", "encode", "round_bits", "round_to"]
 
@@ -161,7 +161,7 @@ def decode(codes: Any, fmt: Any, dtype: Any = None, *, out: Array | None = None,
     array([1.0000000e+00, 5.9604645e-08,          -inf], dtype=float32)
     """
     origin = format(fmt)
-    target = carrier_of(origin) if dtype is None else format(dtype)
+    target = (FP32 if FP32.contains(origin) else FP64) if dtype is None else format(dtype)
     if not target.contains(origin):
         raise BitquantError(f"{target.name} does not hold every value of {origin.name}: use convert, which rounds")
     array, give_back = take(codes)

@@ -14,7 +14,7 @@ from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.kernels.stage import Stage
 from bitquant.kernels.trim import Trim
-from bitquant.stages import Rules, carrier_of, carries, from_carrier, from_whole, narrow, resize
+from bitquant.stages import Rules, carrier_of, carries, from_carrier, from_whole, leads_to, narrow, resize
 from bitquant.stages import to_carrier as _to_carrier
 
 
@@ -75,7 +75,7 @@ def to_carrier(source: Format) -> tuple[Format, Stage | None]:
 
 def _stages(source: Format, target: Format, rules: Rules) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
     """The stages from codes of one format to codes of another: exact ones, and from the one on that may round."""
-    if rules.moves_only and target in (FP32, FP64) and source is not target and target.contains(source):
+    if rules.moves_only and target in (FP32, FP64) and source is not target and leads_to(target, source):
         return (), (_to_carrier(source, target, quiet=True),)
     if source.is_integer and source.bits == 64:
         if target.is_integer:

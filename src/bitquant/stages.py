@@ -119,8 +119,15 @@ def nan_rules(target: Format) -> tuple[str, ...]:
 
 
 def carrier_of(source: Format) -> Format:
-    """FP32 where it holds every value of a format, else FP64."""
-    return FP32 if FP32.contains(source) else FP64
+    """FP32 where a stage goes there from a format, else FP64."""
+    return FP32 if leads_to(FP32, source) else FP64
+
+
+def leads_to(carrier: Format, source: Format) -> bool:
+    """Whether `to_carrier` has a stage from a format to a carrier: it holds all values, in FP32 as normal numbers."""
+    looked_up = source.bits <= 8 or not source.is_float
+    moved = source.bias == carrier.bias or source.smallest_subnormal >= carrier.smallest_normal
+    return carrier.contains(source) and (looked_up or moved or carrier is FP64)
 
 
 def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
@@ -245,7 +252,7 @@ def carries(carrier: Format, source: Format, target: Format) -> bool:
     """Whether a carrier holds the source and is wide enough to round to the target from."""
     if carrier is FP64:
         return True
-    if not FP32.contains(source):
+    if not leads_to(FP32, source):
         return False
     if target.is_integer:
         return target.bits <= 32

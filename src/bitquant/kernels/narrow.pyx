@@ -126,11 +126,11 @@ cdef inline void patch(
         flushed = <carrier> (magnitude < <carrier> row.flush_output) & <carrier> (magnitude != 0)
         dropped = bits < <carrier> row.flush_input
         nothing = dropped | <carrier> (bits == 0)
-        is_below = negative & <carrier> row.unsigned & (<carrier> (given != 0) | <carrier> row.below_always)
+        is_below = negative & <carrier> row.unsigned & (<carrier> (given != 0) | <carrier> row.below_always) & ~nothing
+        flushed = flushed & ~is_below
         given = select[carrier](
             flushed | nothing, select[carrier](negative, <carrier> row.zero[1], <carrier> row.zero[0]), given
         )
-        is_below = is_below & ~(flushed | nothing)
         given = select[carrier](is_below, <carrier> row.below, given)
         given = select[carrier](
             is_infinity, select[carrier](negative, <carrier> row.infinity[1], <carrier> row.infinity[0]), given

@@ -13,8 +13,7 @@
 #     the extreme magnitudes; where they say otherwise the general loop writes the run again. (As in narrow.pyx.)
 # (D) A NaN with a payload keeps it aligned at the top, and its quiet bit; so a later stage still knows that it was
 #     signalling. A format's only NaN becomes the quiet one without payload.
-# (E) A format with a larger bias than FP64 (1023) has normal numbers that are subnormal there: its significand moves to
-#     where 2^-1074 is one.
+# (E) A number that is subnormal in FP64, but has not the same bits there, moves to where 2^-1074 is one.
 # Codes of one byte are looked up instead (lookup.pyx).
 """
 
@@ -97,7 +96,7 @@ cdef inline void general(const code *source, carrier *target, const Source *s, s
 
 
 cdef inline void deep(const code *source, uint64_t *target, const Source *s, size_t n) noexcept nogil:
-    """Designs D and E: any code of a format with a larger bias than FP64."""
+    """Designs D and E: any code of a format with numbers that are subnormal in FP64."""
     cdef Source row = s[0]
     cdef uint64_t one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, negative, value, field, m, is_nan
     cdef uint64_t up, hidden = one << row.stored
@@ -257,7 +256,7 @@ cdef class Widen(Stage):
 
     def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.numbers
-        cdef bint beyond = numbers["bias"] > 1023
+        cdef bint beyond = numbers["rebias"] != 0 and numbers["unit"] < -1022
         if (source_size, target_size) not in ((2, 4), (2, 8), (4, 4), (4, 8), (8, 8)) or (beyond and target_size == 4):
             raise ValueError("codes of 2 to 8 bytes, to a carrier that holds their values")
         row.update(numbers)
