@@ -1,7 +1,24 @@
 """NVIDIA: PTX cvt and the conversion functions of the CUDA headers, without and with .satfinite."""
 
 from bitquant.dialects.names import (
-    BF16, BYTES, E2M1FN, E2M3FN, E3M2FN, E4M3FN, E5M2, E8M0, F16, F32, F64, FOUR, I32, I64, SHORTS, TF32, U32, WORDS,
+    BF16,
+    BYTES,
+    E2M1FN,
+    E2M3FN,
+    E3M2FN,
+    E4M3FN,
+    E5M2,
+    E8M0,
+    F16,
+    F32,
+    F64,
+    FOUR,
+    I32,
+    I64,
+    SHORTS,
+    TF32,
+    U32,
+    WORDS,
 )  # fmt: skip
 from bitquant.dialects.row import Conversion, Dialect
 

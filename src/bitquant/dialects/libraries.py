@@ -1,8 +1,25 @@
 """NumPy, ml_dtypes and PyTorch: `astype` and `to` on the CPU."""
 
 from bitquant.dialects.names import (
-    BF16, BYTES, E2M1FN, E3M4, E4M3, E4M3B11FNUZ, E4M3FN, E4M3FNUZ, E5M2, E5M2FNUZ, E8M0, F16, F32, F64, FNUZ, FP4, FP6,
-    LONGS, SHORTS, TINY_INTEGERS, WORDS,
+    BF16,
+    BYTES,
+    E3M4,
+    E4M3,
+    E4M3FN,
+    E4M3FNUZ,
+    E5M2,
+    E5M2FNUZ,
+    E8M0,
+    F16,
+    F32,
+    F64,
+    FNUZ,
+    FP4,
+    FP6,
+    LONGS,
+    SHORTS,
+    TINY_INTEGERS,
+    WORDS,
 )  # fmt: skip
 from bitquant.dialects.row import Conversion, Dialect, Gap
 
