@@ -121,6 +121,11 @@ class Format:
     values: tuple[Fraction, ...] = ()
 
     @cached_property
+    def code_count(self) -> int:
+        """How many codes there are."""
+        return len(self.values) or 1 << self.bits
+
+    @cached_property
     def precision(self) -> int:
         """*p*: digits of a normal number, the hidden one included."""
         return self.significand_bits + 1
@@ -316,7 +321,7 @@ def as_number(value: Real) -> Number:
 
 def decode(code: int, fmt: Format) -> Number:
     """Return the exact value of a code, by the table in docs/semantics.md."""
-    if not 0 <= code < (len(fmt.values) or 1 << fmt.bits):
+    if not 0 <= code < fmt.code_count:
         raise ValueError(f"{code:#x} is no code of {fmt.name}")
     if fmt.kind == "codebook":
         return as_number(fmt.values[code])
@@ -854,7 +859,7 @@ def boundaries(
         edges and the sample. A source of 16 bits or fewer is yielded whole.
     """
     if source.bits <= 16:
-        yield from range(len(source.values) or 1 << source.bits)
+        yield from range(source.code_count)
         return
     draw = random.Random(f"{source.name} {target.name} {seed}")
     codes = {draw.randrange(1 << source.bits) for _ in range(samples)} | nan_codes(source)

@@ -7,6 +7,7 @@ conversions are `encode`, `decode`, `convert` and `round_to`, quantization is `s
 
 from bitquant._version import __version__
 from bitquant.convert import convert, decode, encode, round_bits, round_to
+from bitquant.dialects import dialects
 from bitquant.errors import BitquantError
 from bitquant.formats import (
     BF16,
@@ -46,6 +47,7 @@ from bitquant.formats import (
     formats,
 )
 from bitquant.grid import fields, from_fields, neighbours, spacing, ulp_distance
+from bitquant.packing import pack_bits, unpack_bits
 from bitquant.quantize import Error, Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
 from bitquant.rules import Flags, Stochastic
 
@@ -94,6 +96,7 @@ __all__ = [
     "convert",
     "decode",
     "dequantize",
+    "dialects",
     "encode",
     "exmy",
     "fields",
@@ -101,10 +104,12 @@ __all__ = [
     "formats",
     "from_fields",
     "neighbours",
+    "pack_bits",
     "quantize",
     "round_bits",
     "round_to",
     "spacing",
     "symmetric",
     "ulp_distance",
+    "unpack_bits",
 ]
