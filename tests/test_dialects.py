@@ -30,9 +30,8 @@ SINGLE = {"float32": np.float32, "float64": np.float64}
 
 
 def encode(name, source, target, codes, given=None):
-    """Convert codes under a dialect's rules."""
-    source, target = bq.format(source), bq.format(target)
-    return bq.encode(codes, target, source, **rules_of(name, source, target, given or {}))
+    """Convert codes as a dialect does."""
+    return bq.encode(codes, target, source, dialect=name, **(given or {}))
 
 
 def nans(fmt, codes):

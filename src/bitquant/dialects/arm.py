@@ -33,8 +33,8 @@ ARM = (
         ),
         notes=(
             "FPCR.RMode gives the rounding, FPCR.DN nan='canonical', FPCR.FZ subnormals='flush_input'.",
-            "Where a float32 result can be subnormal FPCR.FZ also flushes outputs, and judges them before rounding; the row "
-            "has FZ only where that cannot happen.",
+            "Where a float32 result can be subnormal FPCR.FZ also flushes outputs, and judges them before rounding; "
+            "the row has FZ only where that cannot happen.",
             "FPCR.AHP, the alternative half precision without infinity and NaN, is left out: NaN becomes a zero of its "
             "sign there, and infinity and overflow the largest number, 131008.",
         ),
