@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bitquant as bq
+import emulators
 import peers
 from bitquant.dialects import dialect, dialects, rules_of
 from bitquant.dialects.row import RULES, options
@@ -208,6 +209,8 @@ def others(witness, tmp_path_factory):
         "x86_avx512bf16": cpu,
         "x86_sse2": cpu,
         "x86_avx512": cpu,
+        "arm": emulators.Arm(),
+        "riscv": emulators.RISCV(),
         "cuda": peers.CUDAHeaders(tmp_path_factory.mktemp("cuda"), 0),
         "cuda_satfinite": peers.CUDAHeaders(tmp_path_factory.mktemp("cuda"), 1),
         "ocp_sat": peers.GFloat(),
@@ -222,8 +225,8 @@ def others(witness, tmp_path_factory):
     }
 
 
-ASKED = ["x86_f16c", "x86_avx512bf16", "x86_sse2", "x86_avx512", "cuda", "cuda_satfinite", "ocp_sat", "ocp_ovf", "onnx"]
-ASKED += ["onnx_nosaturate", "onnxruntime", "onnxruntime_nosaturate", "numpy", "ml_dtypes", "torch"]
+ASKED = ["x86_f16c", "x86_avx512bf16", "x86_sse2", "x86_avx512", "arm", "riscv", "cuda", "cuda_satfinite", "ocp_sat"]
+ASKED += ["ocp_ovf", "onnx", "onnx_nosaturate", "onnxruntime", "onnxruntime_nosaturate", "numpy", "ml_dtypes", "torch"]
 
 
 def exceptions(name, source, target, codes):
@@ -270,8 +273,10 @@ def test_a_dialect_converts_as_the_real_thing(name, others):
             continue
         source, target = bq.format(start), bq.format(end)
         codes = points(start, end)
-        for rounding, subnormals in itertools.product(options(part.rounding) or (None,), options(part.subnormals)):
-            rules = rules_of(name, source, target, {"rounding": rounding, "subnormals": subnormals})
+        choices = (options(getattr(part, rule)) or (None,) for rule in ("rounding", "nan", "subnormals"))
+        for rounding, nan, subnormals in itertools.product(*choices):
+            given = {"rounding": rounding, "nan": nan, "subnormals": subnormals}
+            rules = rules_of(name, source, target, given)
             if rounding == "stochastic" or "raise" in rules.values() or not peer.asks(source, target, rules):
                 continue
             theirs = peer.cast(source, target, codes, rules)

@@ -12,7 +12,7 @@ ARM = (
         name="arm",
         title="FCVT, BFCVT, FCVTZS, SCVTF and their kin of 64-bit Arm processors",
         source=f"{_MANUAL}, shared pseudocode FPConvert, FPConvertBF, FPToFixed, FixedToFP",
-        witness="QEMU 7.2 (qemu-aarch64 -cpu max), an emulator",
+        witness="emulators: Unicorn 2.1.4; for BFCVT QEMU 7.2",
         conversions=(
             Conversion((F32,), (F16, BF16), rounding=FOUR, nan=_NAN, subnormals=_FZ, tininess="before"),
             Conversion((F64,), (F16,), rounding=FOUR, nan=_NAN, subnormals=_FZ, tininess="before"),
