@@ -1,7 +1,7 @@
 """Arm and RISC-V conversions in an emulator: a loop of machine code around one instruction, run by Unicorn.
 
-Unicorn is QEMU's processor emulation as a library; its 2.1 has neither BFCVT nor RISC-V's half precision. Encodings: Arm
-Architecture Reference Manual DDI 0487, C4.1; The RISC-V Instruction Set Manual, volume I, chapter 34.
+Unicorn is QEMU's processor emulation as a library; its 2.1 has neither BFCVT nor RISC-V's half precision. Encodings:
+Arm Architecture Reference Manual DDI 0487, C4.1; The RISC-V Instruction Set Manual, volume I, chapter 34.
 """
 
 from __future__ import annotations
