@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -84,20 +85,26 @@ def deterministic(source, target):
     return set(reference.boundaries(reference.FORMATS[source], reference.FORMATS[target], samples=0))
 
 
-@pytest.mark.parametrize("target", [name for name in NAMES if bq.format(name).bits != 16])
+@pytest.mark.parametrize("target", [name for name in NAMES if bq.format(name).bits <= 8])
 @pytest.mark.parametrize("source", WIDE)
 def test_wherever_the_answer_changes_there_is_an_input(source, target):
-    found = inputs(source, target, random=0)
-    assert found.tolist() == sorted(set(found.tolist()))
-    missing = deterministic(source, target) - set(found.tolist())
+    found = inputs(source, target, random=0).tolist()
+    assert found == sorted(set(found))
+    missing = deterministic(source, target) - set(found)
     assert not missing, [hex(code) for code in sorted(missing)[:5]]
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("target", [name for name in NAMES if bq.format(name).bits == 16])
+@pytest.mark.parametrize("target", [name for name in NAMES if bq.format(name).bits >= 16])
 @pytest.mark.parametrize("source", WIDE)
-def test_wherever_the_answer_of_16_bits_changes_there_is_an_input(source, target):
+def test_wherever_the_answer_of_a_wide_target_changes_there_is_an_input(source, target):
     assert not deterministic(source, target) - set(inputs(source, target, random=0).tolist())
+
+
+@cache
+def float32_to_float16():
+    """Every input of the pair, drawn ones aside."""
+    return frozenset(inputs("float32", "float16", random=0).tolist())
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_wherever_the_answer_of_16_bits_changes_there_is_an_input(source, target
     ],
 )  # fmt: skip
 def test_the_inputs_of_float32_to_float16_hold(code, why):
-    assert code in inputs("float32", "float16", random=0), why
+    assert code in float32_to_float16(), why
 
 
 def test_what_is_drawn_follows_from_the_seed_alone():
@@ -131,7 +138,7 @@ def test_what_is_drawn_follows_from_the_seed_alone():
 RECORDED = ["0x196ffffffffffffe", "0x4080000000000001", "0xa100000000000002", "0xa2f0000000000001"]
 
 
-@pytest.mark.parametrize(("source", "target"), PAIRS)
+@pytest.mark.parametrize(("source", "target"), PAIRS[2:])
 def test_a_count_draws_from_the_inputs(source, target):
     every = inputs(source, target)
     for count in (1, 10**9):
@@ -346,7 +353,7 @@ def test_what_is_written_is_read(source, target, layout, flags):
 
 @pytest.mark.parametrize("layout", vectors.LAYOUTS)
 def test_flags_that_are_not_wanted_are_not_looked_at(layout):
-    made = vectors.make("float32", "float16", count=50)
+    made = vectors.make("float32", "float16", SOME["float32", "float16"][:50])
     made.flags[:] ^= 8
     with_flags = read(written(made, layout), "float32", "float16", layout)
     assert len(vectors.check(with_flags).wrong) == 50
