@@ -18,6 +18,7 @@ import bitquant as bq
 import reference
 from bitquant import vectors
 from bitquant.cli.app import app
+from bitquant.dialects import dialects
 from bitquant.vectors.cases import inputs
 
 ROOT = Path(__file__).parent.parent
@@ -222,6 +223,33 @@ def test_numbers_of_inputs_are_checked(number):
     for name in ("random", "seed", "count"):
         with pytest.raises(bq.BitquantError, match=f"{name}={number}: give a number from 0 up"):
             vectors.make("float32", "int8", **{name: number})
+
+
+def test_a_dialect_gives_its_rules_and_leaves_some_open():
+    chosen = SOME["float32", "float16"]
+    made = vectors.make("float32", "float16", chosen, dialect="x86_f16c", rounding="toward_zero")
+    rules = {"rounding": "toward_zero", "overflow": "ieee", "nan": "preserve", "subnormals": "gradual"}
+    assert {name: made.rules[name] for name in rules} == rules
+    assert made.rules["dialect"] == "x86_f16c"
+    assert made.outputs.tolist() == judged(made, **rules)[0]
+    assert len(vectors.check(made, **made.rules).wrong) == 0
+    with pytest.raises(bq.BitquantError, match=r"overflow='saturate' contradicts the dialect x86_f16c"):
+        vectors.make("float32", "float16", chosen, dialect="x86_f16c", overflow="saturate")
+    with pytest.raises(bq.BitquantError, match="no dialect is called 'x87'"):
+        vectors.make("float32", "float16", chosen, dialect="x87")
+
+
+def test_a_dialect_that_does_not_tell_nan_codes_takes_any():
+    row, source, target = next(
+        (row.name, source, target)
+        for row in dialects()
+        for source, target, conversion in row.pairs()
+        if not conversion.nan_codes and target == "float16" and source == "float32"
+    )
+    for code in (0x7E00, 0xFE01, 0x7C01):
+        received = read(f"7FC00000 {code:X}\n", source, target)
+        assert len(vectors.check(received, dialect=row).wrong) == 0
+        assert len(vectors.check(received, nan="canonical").wrong) == (code != 0x7E00)
 
 
 def test_given_inputs_are_taken_as_they_come():
