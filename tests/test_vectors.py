@@ -125,6 +125,15 @@ def test_the_inputs_of_float32_to_float16_hold(code, why):
     assert code in float32_to_float16(), why
 
 
+@pytest.mark.parametrize("middle", [2**64 - 1024, 2**63 - 512, 2**62 + 512, 2**53 + 1, 2**54 - 1])
+def test_integers_around_a_midpoint_that_float64_has_not_are_inputs(middle):
+    around = {middle - 1, middle, middle + 1}
+    assert around <= set(inputs("uint64", "float64", random=0).tolist())
+    if middle < 2**63:
+        found = set(inputs("int64", "float64", random=0).tolist())
+        assert around | {2**64 - integer for integer in around} <= found
+
+
 def test_what_is_drawn_follows_from_the_seed_alone():
     pair = ("float32", "float8_e4m3")
     base, found = inputs(*pair, random=0), inputs(*pair, random=1000)

@@ -141,7 +141,7 @@ def _near_numbers(numbers: NDArray[np.uint64], aim: Format, origin: Format) -> N
         turn = np.uint64(2 ** (origin.bits - 1) if origin.signed else 0)  # two's complement in the numbers' order
         places = np.sort(codes ^ turn)
         middles = places[:-1] + (places[1:] - places[:-1]) // np.uint64(2)
-        codes = np.concatenate([codes, middles ^ turn, middles + np.uint64(1) ^ turn])
+        codes = np.concatenate([codes, middles ^ turn])
     return _with_next(codes, origin)
 
 
