@@ -151,7 +151,7 @@ def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
         nan=source.nan_code if source.nan == "negative_zero" else 2**64 - 1,
         zero=source.signed_zero or not source.signed,
         payload=source.nan == "ieee",
-        subnormal=1 << source.significand_bits if rebias else 0,
+        subnormal=1 << source.significand_bits if rebias else int(source.nan == "negative_zero"),
         shift=carrier.significand_bits - source.significand_bits,
         rebias=(rebias << carrier.significand_bits) % 2**64,
         unit=source.min_exponent - source.significand_bits,
