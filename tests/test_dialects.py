@@ -11,7 +11,6 @@ import pytest
 
 import bitquant as bq
 import peers
-import witness as hardware
 from bitquant.dialects import dialect, dialects, rules_of
 from bitquant.dialects.row import RULES, options
 from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS

@@ -302,7 +302,7 @@ def test_codes_of_a_codebook_are_the_references_next_to_every_threshold(count, c
 def test_codebooks_are_one_object_by_values_and_name():
     ternary = bq.codebook([-1, 0, 1], "ternary")
     assert bq.codebook(np.array([-1.0, -0.0, 1.0]), "ternary") is ternary
-    assert bq.codebook((v for v in (-1, 0, 1))) is not ternary
+    assert bq.codebook(v for v in (-1, 0, 1)) is not ternary
     assert repr(ternary) == "<Format ternary>"
     assert repr(bq.codebook([-1, 0, 1])) == "<Format codebook(3 values)>"
     assert pickle.loads(pickle.dumps(ternary)) is copy.deepcopy(ternary) is ternary
