@@ -11,6 +11,7 @@ import pytest
 
 import bitquant as bq
 import peers
+import witness as hardware
 from bitquant.dialects import dialect, dialects, rules_of
 from bitquant.dialects.row import RULES, options
 from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS
