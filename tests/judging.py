@@ -76,6 +76,7 @@ def judge_of(name):
     return _JUDGES[name]
 
 
+@cache
 def mask_of(flags):
     """Return flags as the bits of a mask."""
     return sum(FLAG_BITS[flag] for flag in flags)
@@ -96,8 +97,8 @@ def rules_of(target):
     judge = judge_of(target)
     return itertools.product(
         reference.ROUNDINGS,
-        reference.OVERFLOWS[judge.kind],
-        reference.nan_rules(judge),
+        judge.overflow_rules,
+        judge.nan_rules,
         reference.SUBNORMALS,
         reference.TININESSES,
     )
