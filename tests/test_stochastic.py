@@ -114,7 +114,8 @@ def thresholds(code, judge, aim, bits, variant):
      ("float32", "int8"), ("float32", "int16"), ("float32", "float8_e8m0fnu"), ("float32", "binary8p1se"),
      ("float32", "binary8p4ue"), ("float16", "float8_e4m3fnuz"), ("bfloat16", "float6_e3m2fn"), ("int32", "float16"),
      ("int32", "bfloat16"), ("int64", "float32"), ("int64", "float64"), ("uint64", "bfloat16"),
-     ("int64", "float8_e4m3"), ("uint64", "float16"), ("int64", "exmy(8, 31)"), ("uint64", "exmy(8, 15)"), ("exmy(8, 31)", "float32"),
+     ("int64", "float8_e4m3"), ("uint64", "float16"), ("int64", "exmy(8, 31)"), ("uint64", "exmy(8, 15)"),
+     ("exmy(8, 31)", "float32"),
      ("exmy(2, 2, bias=1060, infinity=True, nan='negative_zero')", "exmy(3, 2, bias=200)"),
      ("tfloat32", "float4_e2m1fn"), ("nf4", "float4_e2m1fn"), ("cubes", "float16")],
 )  # fmt: skip
