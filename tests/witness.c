@@ -32,19 +32,33 @@
    RC counts as the immediate of VCVTPS2PH does: 0 nearest even, 1 down, 2 up, 3 toward zero. */
 #define ROUNDING_OF(mxcsr) (((mxcsr) >> 13) & 3u)
 
+/* Whether a list of names, each in spaces, has one. */
+static int lists(const char *names, const char *name)
+{
+    char spaced[64] = " ";
+    if (strlen(name) > sizeof spaced - 3)
+        return 0;
+    strcat(strcat(spaced, name), " ");
+    return strstr(names, spaced) != NULL;
+}
+
 /* NULL when the CPU has what a function needs, else what it lacks. */
 const char *witness_absent(const char *function)
 {
     __builtin_cpu_init();
-    if (!strcmp(function, "float32_to_float16") || !strcmp(function, "float16_to_float32"))
+    if (lists(" float32_to_float16 float16_to_float32 ", function))
         return __builtin_cpu_supports("f16c") ? NULL : "this CPU has no F16C";
-    if (!strcmp(function, "float32_to_bfloat16"))
+    if (lists(" float32_to_bfloat16 ", function))
         return __builtin_cpu_supports("avx512bf16") ? NULL : "this CPU has no AVX512-BF16";
-    if (!strcmp(function, "float32_to_int8"))
+    if (lists(" float32_to_int8 ", function))
         return __builtin_cpu_supports("avx2") ? NULL : "this CPU has no AVX2";
-    if (!strcmp(function, "float64_to_float32"))
+    if (lists(" float64_to_float32 float32_to_float64 float32_to_int32 float64_to_int32 int32_to_float32 "
+              "int32_to_float64 float32_to_int64 float64_to_int64 int64_to_float32 int64_to_float64 ", function))
         return __builtin_cpu_supports("avx") ? NULL : "this CPU has no AVX";
-    if (!strcmp(function, "mxcsr"))
+    if (lists(" float32_to_uint32 float64_to_uint32 uint32_to_float32 uint32_to_float64 "
+              "float32_to_uint64 float64_to_uint64 uint64_to_float32 uint64_to_float64 ", function))
+        return __builtin_cpu_supports("avx512dq") ? NULL : "this CPU has no AVX512-DQ";
+    if (lists(" mxcsr ", function))
         return NULL;
     return "witness.c has no such function";
 }
@@ -176,6 +190,47 @@ uint32_t float64_to_float32(const uint64_t *in, uint32_t *out, size_t n, uint32_
 {
     UNDER_MXCSR(mxcsr, single_loop(in, out, n));
 }
+
+/* --- float32 to float64, floats and 32-bit or 64-bit integers: one instruction each, rounding and DAZ from MXCSR. -------
+   Out of range: the integer indefinite, the most negative integer, or the largest unsigned one. */
+
+#define PACKED(isa, name, in_t, out_t, width, block_body)                                                              \
+    TARGET(isa) INLINE void name##_block(const in_t *in, out_t *out) { block_body; }                                   \
+    LOOP(isa, name##_loop, name##_block, in_t, out_t, width)                                                           \
+    uint32_t name(const in_t *in, out_t *out, size_t n, uint32_t mxcsr)                                                \
+    {                                                                                                                  \
+        UNDER_MXCSR(mxcsr, name##_loop(in, out, n));                                                                   \
+    }
+
+#define PS128 _mm_loadu_ps((const float *)in)
+#define PS256 _mm256_loadu_ps((const float *)in)
+#define PD256 _mm256_loadu_pd((const double *)in)
+#define PS512 _mm512_loadu_ps(in)
+#define PD512 _mm512_loadu_pd(in)
+#define SI128 _mm_loadu_si128((const __m128i *)in)
+#define SI256 _mm256_loadu_si256((const __m256i *)in)
+#define SI512 _mm512_loadu_si512(in)
+#define DQ "avx512f,avx512dq"
+
+PACKED("avx", float32_to_float64, uint32_t, uint64_t, 4, _mm256_storeu_pd((double *)out, _mm256_cvtps_pd(PS128)))
+PACKED("avx", float32_to_int32, uint32_t, uint32_t, 8, _mm256_storeu_si256((__m256i *)out, _mm256_cvtps_epi32(PS256)))
+PACKED("avx", float64_to_int32, uint64_t, uint32_t, 4, _mm_storeu_si128((__m128i *)out, _mm256_cvtpd_epi32(PD256)))
+PACKED("avx", int32_to_float32, uint32_t, uint32_t, 8, _mm256_storeu_ps((float *)out, _mm256_cvtepi32_ps(SI256)))
+PACKED("avx", int32_to_float64, uint32_t, uint64_t, 4, _mm256_storeu_pd((double *)out, _mm256_cvtepi32_pd(SI128)))
+PACKED("avx", float32_to_int64, uint32_t, uint64_t, 1, *out = (uint64_t)_mm_cvtss_si64(_mm_load_ss((const float *)in)))
+PACKED("avx", float64_to_int64, uint64_t, uint64_t, 1, *out = (uint64_t)_mm_cvtsd_si64(_mm_load_sd((const double *)in)))
+PACKED("avx", int64_to_float32, uint64_t, uint32_t, 1,
+       _mm_store_ss((float *)out, _mm_cvtsi64_ss(_mm_setzero_ps(), (long long)*in)))
+PACKED("avx", int64_to_float64, uint64_t, uint64_t, 1,
+       _mm_store_sd((double *)out, _mm_cvtsi64_sd(_mm_setzero_pd(), (long long)*in)))
+PACKED(DQ, float32_to_uint32, uint32_t, uint32_t, 16, _mm512_storeu_si512(out, _mm512_cvtps_epu32(PS512)))
+PACKED(DQ, float64_to_uint32, uint64_t, uint32_t, 8, _mm256_storeu_si256((__m256i *)out, _mm512_cvtpd_epu32(PD512)))
+PACKED(DQ, uint32_to_float32, uint32_t, uint32_t, 16, _mm512_storeu_ps(out, _mm512_cvtepu32_ps(SI512)))
+PACKED(DQ, uint32_to_float64, uint32_t, uint64_t, 8, _mm512_storeu_pd(out, _mm512_cvtepu32_pd(SI256)))
+PACKED(DQ, float32_to_uint64, uint32_t, uint64_t, 8, _mm512_storeu_si512(out, _mm512_cvtps_epu64(PS256)))
+PACKED(DQ, float64_to_uint64, uint64_t, uint64_t, 8, _mm512_storeu_si512(out, _mm512_cvtpd_epu64(PD512)))
+PACKED(DQ, uint64_to_float32, uint64_t, uint32_t, 8, _mm256_storeu_ps((float *)out, _mm512_cvtepu64_ps(SI512)))
+PACKED(DQ, uint64_to_float64, uint64_t, uint64_t, 8, _mm512_storeu_pd(out, _mm512_cvtepu64_pd(SI512)))
 
 #else
 

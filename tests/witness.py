@@ -45,6 +45,18 @@ CONVERSIONS: dict[str, tuple[type[np.generic], type[np.generic]]] = {
     "float32_to_bfloat16": (np.uint32, np.uint16),
     "float32_to_int8": (np.uint32, np.uint8),
     "float64_to_float32": (np.uint64, np.uint32),
+    "float32_to_float64": (np.uint32, np.uint64),
+}
+# Floats and integers of one instruction each, called through `Witness.convert`.
+INTEGER_CONVERSIONS: dict[str, tuple[type[np.generic], type[np.generic]]] = {
+    name: (np.dtype(f"u{int(source) // 8}").type, np.dtype(f"u{int(target) // 8}").type)
+    for real in ("32", "64")
+    for kind in ("int", "uint")
+    for whole in ("32", "64")
+    for name, source, target in (
+        (f"float{real}_to_{kind}{whole}", real, whole),
+        (f"{kind}{whole}_to_float{real}", whole, real),
+    )
 }
 
 
@@ -110,7 +122,7 @@ class Witness:
         library.witness_get_mxcsr.restype = ctypes.c_uint32
         library.witness_set_mxcsr.argtypes = [ctypes.c_uint32]
         library.witness_set_mxcsr.restype = None
-        for name in CONVERSIONS:
+        for name in (*CONVERSIONS, *INTEGER_CONVERSIONS):
             function = getattr(library, name)
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32]
             function.restype = ctypes.c_uint32
@@ -147,6 +159,14 @@ class Witness:
     ) -> Array:
         """Convert by CVTPD2PS (AVX). Its flush_output flushes what is tiny after rounding, exact or not."""
         return self._convert("float64_to_float32", x, rounding, flush, out)[0]
+
+    def float32_to_float64(self, x: Array, flush: str = "gradual", out: Array | None = None) -> Array:
+        """Convert by CVTPS2PD (AVX), exact but for DAZ."""
+        return self._convert("float32_to_float64", x, "nearest_even", flush, out)[0]
+
+    def convert(self, function: str, x: Array, rounding: str = "nearest_even", flush: str = "gradual") -> Array:
+        """Call any conversion by its name; those with integers have no method of their own."""
+        return self._convert(function, x, rounding, flush, None)[0]
 
     def flags(self, function: str, x: Array, rounding: str = "nearest_even", flush: str = "gradual") -> frozenset[str]:
         """Name the exceptions that a conversion of x raises, all elements together.
@@ -188,7 +208,8 @@ class Witness:
     def _convert(self, name: str, x: Array, rounding: str, flush: str, out: Array | None) -> tuple[Array, int]:
         """Call a conversion; return the codes and the MXCSR it left behind."""
         library = self._present(name)
-        source, target = (np.dtype(kind) for kind in CONVERSIONS[name])
+        kinds = CONVERSIONS[name] if name in CONVERSIONS else INTEGER_CONVERSIONS[name]
+        source, target = (np.dtype(kind) for kind in kinds)
         if x.dtype.itemsize != source.itemsize or not x.dtype.isnative:
             raise TypeError(f"{name} takes native {source} codes, not {x.dtype}")
         x = np.asarray(x, order="C")

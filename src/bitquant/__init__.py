@@ -46,6 +46,7 @@ from bitquant.formats import (
     formats,
 )
 from bitquant.grid import fields, from_fields, neighbours, spacing, ulp_distance
+from bitquant.packing import pack_bits, unpack_bits
 from bitquant.quantize import Error, Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
 from bitquant.rules import Flags, Stochastic
 
@@ -101,10 +102,12 @@ __all__ = [
     "formats",
     "from_fields",
     "neighbours",
+    "pack_bits",
     "quantize",
     "round_bits",
     "round_to",
     "spacing",
     "symmetric",
     "ulp_distance",
+    "unpack_bits",
 ]

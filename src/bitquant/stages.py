@@ -387,13 +387,14 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -
         nan={"max": target.largest_code, "indefinite": _indefinite(target)}.get(rules.nan, 0),
         refuse_nan=rules.nan == "raise",
         refuse_range=rules.overflow == "raise",
+        refuse_inexact=rules.exact,
         flush_input=_flush_input(source, carrier, rules),
     )
 
 
 def _counts_integers(rules: Rules) -> bool:
     """NaN is looked for in any case."""
-    return rules.counted or rules.overflow == "raise"
+    return rules.counted or rules.exact or rules.overflow == "raise"
 
 
 def _integer_beyond(target: Format, rules: Rules) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from bitquant._version import __version__
 from bitquant.errors import BitquantError
-from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS
+from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS
 
 
 class _Group(TyperGroup):
@@ -176,3 +176,69 @@ def _quantize(
         "threads": threads,
     }
     quantize.run(source, output, scheme, limits, axis, only or [], skip or [], force, as_json, **options)
+
+
+@app.command("vectors", short_help="Write golden vectors of a conversion, or check results against them.")
+def _vectors(
+    source: Annotated[str, typer.Option("--from", metavar="FORMAT", help="The format of the inputs.")],
+    target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format of the results.")],
+    rounding: RoundingRule = "nearest_even",
+    overflow: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers."),
+    ] = None,
+    nan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; NaN is left out where the target has none."
+        ),
+    ] = None,
+    subnormals: Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}.")] = "gradual",
+    tininess: Annotated[str, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding.")] = "after",
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Check the results in FILE (- for standard input) and write nothing."),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="LAYOUT",
+            help="testfloat, readmemh, csv or npz. Default: what the file's name says, else testfloat.",
+        ),
+    ] = None,
+    flags: Annotated[bool, typer.Option("--flags/--no-flags", help="With the flags, or without.")] = True,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write; default: standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    random: Annotated[
+        int, typer.Option(metavar="N", help="Inputs drawn at random, where not all codes are taken.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of what is drawn.")] = 0,
+    count: Annotated[int | None, typer.Option(metavar="N", help="No more vectors than this, drawn.")] = None,
+    any_nan: Annotated[bool, typer.Option("--any-nan", help="Take any quiet NaN for the one expected.")] = False,
+    show: Annotated[int, typer.Option(metavar="N", help="Differences to show.")] = 10,
+) -> None:
+    """Write golden vectors of a conversion: inputs, results and IEEE 754 flags. Or check somebody's results.
+
+    Inputs are all codes of a format of at most 16 bits; else its edges, the numbers of the target, the midpoints
+    between them and their neighbours, and some drawn at random. With --check the exit status is 1 if a result differs.
+    """
+    from bitquant.cli import vectors
+
+    rules: dict[str, Any] = {
+        "rounding": rounding,
+        "overflow": overflow,
+        "nan": nan,
+        "subnormals": subnormals,
+        "tininess": tininess,
+    }
+    if check is not None:
+        if output is not None:
+            raise BitquantError("--check writes nothing: leave out -o")
+        same = vectors.check(check, source, target, layout, flags, any_nan, show, **rules)
+        raise typer.Exit(0 if same else 1)
+    vectors.write(
+        source, target, layout, flags, output, force, {"random": random, "seed": seed, "count": count}, **rules
+    )

@@ -4,7 +4,7 @@
 all that is needed to turn them back into numbers. Nothing here pickles, and nothing here rounds.
 """
 
-from bitquant.files.output import SUFFIXES, check_output
+from bitquant.files.output import SUFFIXES, check_output, check_place, replaced
 from bitquant.files.quantized import Stored, entries, load_quantized, save_quantized
 from bitquant.files.tensors import read_tensors, write_tensors
 
@@ -12,9 +12,11 @@ __all__ = [
     "SUFFIXES",
     "Stored",
     "check_output",
+    "check_place",
     "entries",
     "load_quantized",
     "read_tensors",
+    "replaced",
     "save_quantized",
     "write_tensors",
 ]

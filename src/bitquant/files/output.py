@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from bitquant.errors import BitquantError
 
-__all__ = ["SUFFIXES", "check_output", "kind", "replaced"]
+__all__ = ["SUFFIXES", "check_output", "check_place", "kind", "replaced"]
 
 SUFFIXES: Mapping[str, str] = {
     ".safetensors": "named tensors and metadata, bfloat16 and the 8-bit floats included",
@@ -36,7 +36,7 @@ def check_output(
     source: str | os.PathLike[str] | None = None,
     several: bool = False,
 ) -> Path:
-    """Refuse an output that cannot or should not be written, before any work is done for it.
+    """Refuse an output for tensors that cannot or should not be written, before any work is done for it.
 
     Parameters
     ----------
@@ -62,6 +62,13 @@ def check_output(
     """
     if kind(path) == ".npy" and several:
         raise BitquantError(f"{path} can hold one tensor without metadata and no more: write .npz or .safetensors")
+    return check_place(path, overwrite, source)
+
+
+def check_place(
+    path: str | os.PathLike[str], overwrite: bool = False, source: str | os.PathLike[str] | None = None
+) -> Path:
+    """Do what `check_output` does, for a file of any kind."""
     try:
         return _checked(path, overwrite, source)
     except OSError as error:
@@ -88,7 +95,7 @@ def _checked(path: str | os.PathLike[str], overwrite: bool, source: str | os.Pat
 @contextmanager
 def replaced(path: str | os.PathLike[str], overwrite: bool) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of `path` if the block ends well, and vanishes otherwise."""
-    real = check_output(path, overwrite)
+    real = check_place(path, overwrite)
     # A short name of its own: a name made from the file's could be longer than a folder allows.
     temporary = real.parent / f".bitquant-{secrets.token_hex(8)}.tmp"
     try:
@@ -99,7 +106,7 @@ def replaced(path: str | os.PathLike[str], overwrite: bool) -> Iterator[BinaryIO
         os.chmod(temporary, stat.S_IMODE(mode))  # safetensors puts a private file in its place
         with open(temporary, "rb") as file:  # by name: a library may have written it by name
             os.fsync(file.fileno())
-        check_output(path, overwrite)  # someone may have written it meanwhile
+        check_place(path, overwrite)  # someone may have written it meanwhile
         os.replace(temporary, real)
     except BaseException as error:  # KeyboardInterrupt too: nothing is left behind
         with suppress(OSError):

@@ -27,6 +27,37 @@ static inline uint32_t bits_of_float(float x) { uint32_t u; memcpy(&u, &x, 4); r
 static inline uint64_t bits_of_double(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
 static inline double double_of_bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 
+/* The bytes of a word turned over. */
+static inline uint64_t turned_over(uint64_t x) {
+    x = (x & 0x00FF00FF00FF00FFu) << 8 | (x >> 8 & 0x00FF00FF00FF00FFu);
+    x = (x & 0x0000FFFF0000FFFFu) << 16 | (x >> 16 & 0x0000FFFF0000FFFFu);
+    return x << 32 | x >> 32;
+}
+
+/* n bytes at any address, 1 to 8 of them, as a number and back; the first is the lowest. With n a constant a
+ * power of two, this is one move. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define BITQUANT_FROM_MEMORY(x, n) turned_over((uint64_t)(x) << (64 - 8 * (n)))
+#define BITQUANT_TO_MEMORY(x, n) (turned_over(x) >> (64 - 8 * (n)))
+#else
+#define BITQUANT_FROM_MEMORY(x, n) ((uint64_t)(x))
+#define BITQUANT_TO_MEMORY(x, n) (x)
+#endif
+static inline uint64_t load_bytes(const uint8_t *p, int n) {
+    uint64_t x = 0;
+    if (n == 8) { memcpy(&x, p, 8); return BITQUANT_FROM_MEMORY(x, 8); }
+    if (n == 4) { uint32_t y; memcpy(&y, p, 4); return BITQUANT_FROM_MEMORY(y, 4); }
+    if (n == 2) { uint16_t y; memcpy(&y, p, 2); return BITQUANT_FROM_MEMORY(y, 2); }
+    for (int k = 0; k < n; k++) x |= (uint64_t)p[k] << 8 * k;
+    return x;
+}
+static inline void store_bytes(uint8_t *p, uint64_t x, int n) {
+    if (n == 8) { x = BITQUANT_TO_MEMORY(x, 8); memcpy(p, &x, 8); return; }
+    if (n == 4) { uint32_t y = (uint32_t)BITQUANT_TO_MEMORY(x, 4); memcpy(p, &y, 4); return; }
+    if (n == 2) { uint16_t y = (uint16_t)BITQUANT_TO_MEMORY(x, 2); memcpy(p, &y, 2); return; }
+    for (int k = 0; k < n; k++) p[k] = (uint8_t)(x >> 8 * k);
+}
+
 /* Copies a finished block past the caches. A plain store first reads the line it is about to overwrite; for
  * an array larger than the cache that costs a third of the memory traffic. SSE2 is in every x86-64. */
 #if defined(__x86_64__)

@@ -32,6 +32,7 @@ cdef struct Range:
     uint64_t nan                # code given for NaN
     uint64_t refuse_nan         # 1 where NaN is refused
     uint64_t refuse_range       # 1 where a number out of range is refused
+    uint64_t refuse_inexact     # 1 where a number that is no integer is refused
     uint64_t flush_input        # source magnitudes below this one become zero
 
 
@@ -92,7 +93,7 @@ cdef inline void to_integer(
     if counted:
         tally.invalid += all_invalid
         tally.inexact += all_inexact
-        tally.ranges += ranges * row.refuse_range
+        tally.ranges += ranges * row.refuse_range + all_inexact * row.refuse_inexact
 
 
 cdef inline bint proposed(

@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def pack(source: NDArray[Any], target: NDArray[Any], bits: int, rows: int, big: bool) -> int: ...
+def unpack(source: NDArray[Any], target: NDArray[Any], bits: int, rows: int, big: bool) -> None: ...
