@@ -375,7 +375,7 @@ def test_all_codes_of_16_bits_to_this_format(target):
         rounds = itertools.product(reference.ROUNDINGS, aim.overflow_rules)
         for at, (rounding, overflow) in enumerate(rounds):
             stride = max(1, judge.code_count // 97)
-            codes = list(all_codes(judge))[(turn + at) % stride :: stride]
+            codes = list(all_codes(judge))[(24 * turn + at) % stride :: stride]
             if overflow == "raise":
                 continue
             rules = {"rounding": rounding, "overflow": overflow, "nan": nan_rule(target)}
