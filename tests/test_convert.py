@@ -466,7 +466,6 @@ def test_infinity_is_no_overflow_where_the_target_has_it():
 WRONG_RULES = [
     ("float16", {"rounding": "up"}, "rounding='up' is not possible: choose nearest_even, nearest_away, "
      "toward_zero, toward_positive, toward_negative or to_odd"),
-    ("float16", {"rounding": None}, "rounding=None is not possible"),
     ("float16", {"overflow": "wrap"},
      "overflow='wrap' is not possible for float16: choose ieee, saturate, saturate_finite or raise"),
     ("int8", {"overflow": "ieee"},

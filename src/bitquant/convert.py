@@ -9,6 +9,7 @@ import numpy as np
 
 from bitquant import plans
 from bitquant.arrays import Array, take, with_format
+from bitquant.dialects import RULES, rules_of
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format, format
 from bitquant.kernels.pipeline import Pipeline
@@ -24,11 +25,12 @@ def convert(
     to: Any,
     source: Any = None,
     *,
-    rounding: Rounding | Stochastic = "nearest_even",
+    rounding: Rounding | Stochastic | None = None,
     overflow: Overflow | None = None,
     nan: NaNRule | None = None,
-    subnormals: Subnormals = "gradual",
-    tininess: Tininess = "after",
+    subnormals: Subnormals | None = None,
+    tininess: Tininess | None = None,
+    dialect: str | None = None,
     flags: Flags | None = None,
     out: Array | None = None,
     threads: int | None = 1,
@@ -46,7 +48,7 @@ def convert(
         The format that `x` holds. Needed where the dtype does not say it: unsigned integers of the width of `source`'s
         codes are then read as its codes.
     rounding : {"nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd"}
-        Or RNE, RNA, RTZ, RTP, RTN, RTO; or a `Stochastic`.
+        Or RNE, RNA, RTZ, RTP, RTN, RTO; or a `Stochastic`. Default: "nearest_even".
     overflow : {"ieee", "saturate", "saturate_finite", "nan", "raise"}
         For an integer {"saturate", "wrap", "indefinite", "raise"}, for a codebook {"saturate", "raise"}. Default: the
         first.
@@ -54,8 +56,12 @@ def convert(
         For a float without NaN {"raise", "zero", "negated_zero", "max"}, for an integer
         {"raise", "zero", "max", "indefinite"}, for a codebook {"raise", "zero", "max"}. Default: the first.
     subnormals : {"gradual", "flush_input", "flush_output", "flush"}
+        Default: "gradual".
     tininess : {"after", "before"}
-        When *underflow* is judged. Changes flags only.
+        When *underflow* is judged. Changes flags only. Default: "after".
+    dialect : str, optional
+        The rules that a chip, a library or a standard follows, by name ("x86_avx512bf16", "onnx" ...; docs/dialects.md
+        lists them). Rules that the dialect leaves open may be given beside it.
     flags : Flags, optional
         Collects the IEEE 754 flags. Without it nothing is counted and nothing is paid.
     out : ndarray, optional
@@ -86,6 +92,8 @@ def convert(
     array([ 1.,  0., inf], dtype=float16)
     >>> bq.convert([0.5, 1.5, 300.0], "int8", rounding="toward_zero")
     array([  0,   1, 127], dtype=int8)
+    >>> bq.encode(np.float32([1e9, np.inf]), "float8_e4m3fn"), bq.encode(np.float32([1e9, np.inf]), "e4m3fn", dialect="torch")
+    (array([127, 127], dtype=uint8), array([126, 126], dtype=uint8))
     """
     target = to if type(to) is Format else format(to)
     array, give_back = take(x)
@@ -93,7 +101,9 @@ def convert(
     dtype = target.array_dtype
     if isinstance(out, np.ndarray) and out.dtype.newbyteorder("=") == target.code_dtype:
         dtype = target.code_dtype
-    pipeline = _plan(plans.conversion, origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
+    rules = _settled(dialect, origin, target, (rounding, overflow, nan, subnormals, tininess))
+    pipeline = _plan(plans.conversion, origin, target, *rules, flags is not None)
+    rounding = rules[0]
     random = rounding.words(array.shape) if isinstance(rounding, Stochastic) else None
     result = _run(pipeline, array, dtype, origin, target, flags, out, threads, random)
     return result if out is not None else give_back(result)
@@ -175,11 +185,12 @@ def round_to(
     x: Any,
     fmt: Any,
     *,
-    rounding: Rounding | Stochastic = "nearest_even",
+    rounding: Rounding | Stochastic | None = None,
     overflow: Overflow | None = None,
     nan: NaNRule | None = None,
-    subnormals: Subnormals = "gradual",
-    tininess: Tininess = "after",
+    subnormals: Subnormals | None = None,
+    tininess: Tininess | None = None,
+    dialect: str | None = None,
     flags: Flags | None = None,
     out: Array | None = None,
     threads: int | None = 1,
@@ -191,7 +202,7 @@ def round_to(
     x : array_like of floating point numbers or integers
     fmt : Format, str or dtype
         The format whose values the results are.
-    rounding, overflow, nan, subnormals, tininess, flags, out, threads
+    rounding, overflow, nan, subnormals, tininess, dialect, flags, out, threads
         As for `convert`.
 
     Returns
@@ -214,8 +225,10 @@ def round_to(
     target = format(fmt)
     array, give_back = take(x)
     array, origin = source_of(array, None)
-    rules = (origin, target, rounding, overflow, nan, subnormals, tininess, flags is not None)
+    settled = _settled(dialect, origin, target, (rounding, overflow, nan, subnormals, tininess))
+    rules = (origin, target, *settled, flags is not None)
     pipeline = _plan(plans.round_trip, *rules)
+    rounding = settled[0]
     random = rounding.words(array.shape) if isinstance(rounding, Stochastic) else None
     dtype = array.dtype.newbyteorder("=")
     result = _run(pipeline, array, dtype, origin, target, flags, out, threads, random, plans.conversion(*rules))
@@ -257,7 +270,7 @@ def round_bits(
     >>> import bitquant as bq, numpy as np
     >>> temperature = np.array([273.1512, 280.77, np.nan, 3.4028235e38], np.float32)
     >>> bq.round_bits(temperature, 7)
-    array([2.730000e+02, 2.800000e+02,          nan, 3.389531e+38],
+    array([2.7400000e+02, 2.8000000e+02,           nan, 3.3895314e+38],
           dtype=float32)
     """
     array, give_back = take(x)
@@ -306,6 +319,14 @@ def _as_codes(array: Array, fmt: Format) -> Array:
         fmt.check_code(int(array.min()))
         array = array.astype(fmt.code_dtype, copy=False)
     return array
+
+
+def _settled(dialect: str | None, source: Format, target: Format, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Rules as given, in the order of `RULES`; or as a dialect has them, which the given ones must not contradict."""
+    if dialect is None:
+        return given
+    named = dict(zip(RULES, given, strict=True))
+    return tuple({**named, **rules_of(dialect, source, target, named)}.values())
 
 
 def _plan(plan: Any, *rules: Any) -> Pipeline:

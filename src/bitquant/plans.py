@@ -22,11 +22,11 @@ from bitquant.stages import to_carrier as _to_carrier
 def conversion(
     source: Format,
     target: Format,
-    rounding: Any = "nearest_even",
+    rounding: Any = None,
     overflow: str | None = None,
     nan: str | None = None,
-    subnormals: str = "gradual",
-    tininess: str = "after",
+    subnormals: str | None = None,
+    tininess: str | None = None,
     counted: bool = False,
 ) -> Pipeline:
     """The pipeline from codes of `source` to codes of `target`. `counted` asks for flags."""
@@ -39,11 +39,11 @@ def conversion(
 def round_trip(
     source: Format,
     target: Format,
-    rounding: Any = "nearest_even",
+    rounding: Any = None,
     overflow: str | None = None,
     nan: str | None = None,
-    subnormals: str = "gradual",
-    tininess: str = "after",
+    subnormals: str | None = None,
+    tininess: str | None = None,
     counted: bool = False,
 ) -> Pipeline:
     """The pipeline from codes of `source` to `target` and back, where only the way there may round."""

@@ -114,7 +114,7 @@ class Stochastic:
     >>> bq.convert(x, "int8", rounding=bq.Stochastic(bits=2, random=[0, 1, 2, 3, 0, 1, 2, 3]))
     array([1, 1, 1, 2, 1, 1, 1, 2], dtype=int8)
     >>> bq.convert(x, "int8", rounding=bq.Stochastic(seed=7))
-    array([1, 1, 1, 1, 1, 1, 1, 2], dtype=int8)
+    array([2, 2, 1, 1, 1, 2, 1, 2], dtype=int8)
     """
 
     bits: int = 32

@@ -46,26 +46,26 @@ class Rules(NamedTuple):
     def of(
         cls,
         target: Format,
-        rounding: Any = "nearest_even",
+        rounding: Any = None,
         overflow: str | None = None,
         nan: str | None = None,
-        subnormals: str = "gradual",
-        tininess: str = "after",
+        subnormals: str | None = None,
+        tininess: str | None = None,
         counted: bool = False,
         exact: bool = False,
     ) -> Rules:
-        """Check rules against what the target allows."""
+        """Check rules against what the target allows; None is the default."""
         where = f" for {target.name}"
         overflows, nans = overflow_rules(target), nan_rules(target)
-        rounding = rounding_rule(rounding)
+        rounding = rounding_rule("nearest_even" if rounding is None else rounding)
         if isinstance(rounding, Stochastic) and target.kind == "codebook":
             raise BitquantError(f"rounding={rounding!r} is not possible{where}: a codebook takes the deterministic modes")
         return cls(
             rounding,
             choose("overflow", overflows[0] if overflow is None else overflow, _meanings(OVERFLOW, overflows), where),
             choose("nan", nans[0] if nan is None else nan, _meanings(NAN, nans), where),
-            choose("subnormals", subnormals, SUBNORMALS),
-            choose("tininess", tininess, TININESS),
+            choose("subnormals", "gradual" if subnormals is None else subnormals, SUBNORMALS),
+            choose("tininess", "after" if tininess is None else tininess, TININESS),
             counted,
             exact,
         )

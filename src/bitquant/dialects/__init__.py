@@ -5,6 +5,6 @@ they are laid down, what they were checked against, and where the real thing dif
 """
 
 from bitquant.dialects.lookup import dialect, dialects, rules_of
-from bitquant.dialects.row import Conversion, Dialect, Gap
+from bitquant.dialects.row import RULES, Conversion, Dialect, Gap
 
-__all__ = ["Conversion", "Dialect", "Gap", "dialect", "dialects", "rules_of"]
+__all__ = ["RULES", "Conversion", "Dialect", "Gap", "dialect", "dialects", "rules_of"]

@@ -223,7 +223,7 @@ def codebook(values: Iterable[float], name: str | None = None) -> Format:
     --------
     >>> import bitquant as bq
     >>> ternary = bq.codebook([-1.0, 0.0, 1.0], "ternary")
-    >>> bq.encode([-0.6, 0.5, 0.51, 9.0], ternary)
+    >>> bq.encode([-0.6, 0.4, 0.51, 9.0], ternary)
     array([0, 1, 2, 2], dtype=uint8)
     >>> bq.decode([0, 2], ternary)
     array([-1.,  1.], dtype=float32)

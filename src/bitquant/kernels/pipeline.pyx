@@ -68,7 +68,8 @@ cdef void find_refusal(
     for i in range(n):
         memset(&one, 0, sizeof(one))
         one.index = block.index + i
-        one.random = NULL if block.random == NULL else block.random + i
+        if block.random != NULL:
+            one.random = block.random + i
         run_block(
             steps, count, source + i * steps[0].source_size, scratch + 16 * BLOCK, <uint8_t *> scratch + 25 * BLOCK,
             scratch, &one, 1,
@@ -91,7 +92,8 @@ cdef void run_all(
     while at < stop:
         n = stop - at if stop - at < BLOCK else BLOCK
         tally.index = index + at
-        tally.random = NULL if random == NULL else random + at
+        if random != NULL:
+            tally.random = random + at
         block = scratch + 16 * BLOCK if streaming else target + at * to_size
         run_block(
             steps, count, source + at * from_size, block,
