@@ -1,8 +1,8 @@
 """Other libraries' conversions, one function each: codes of one format in, codes of another out.
 
-A peer has `absent()`, the reason why it cannot be asked here, or None; `asks(source, target, rules)`, whether it has that
-conversion under those rules; and `cast(source, target, codes, rules)`. Formats are bitquant's rows; codes are arrays of
-their code dtype.
+A peer has `absent()`, the reason why it cannot be asked here, or None; `asks(source, target, rules)`, whether it has
+that conversion under those rules; and `cast(source, target, codes, rules)`. Formats are bitquant's rows; codes are
+arrays of their code dtype.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_starting_imports_no_tensor_library():
 
 def test_the_version_and_every_command_has_help():
     assert works("--version") == f"bitquant {bq.__version__}\n"
-    for command in ("tour", "formats", "convert", "quantize"):
+    for command in ("tour", "formats", "convert", "quantize", "vectors"):
         assert command in works("--help")
         assert "--help" in works(command, "--help")
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/semantics.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/semantics.md", "docs/vectors.md"])
 def test_the_examples_run(page):
     failures, tried = doctest.testfile(str(ROOT / page), module_relative=False)
     assert failures == 0
@@ -33,7 +33,9 @@ def test_the_first_two_shell_blocks_of_the_readme_are_one_line_each():
     assert "pytest" in blocks[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/index.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/index.md", "docs/vectors.md"]
+)
 def test_links_between_the_documents_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert "://" in target or (ROOT / page).parent.joinpath(target).exists(), target

@@ -69,6 +69,13 @@ for source, target in itertools.product(bq.formats(), bq.formats()):
         for cut in (1, 31):  # another start in the vector
             digest.update(bq.encode(codes[cut:][:999], target, source, **rules).tobytes())
 
+for bits, order in itertools.product(range(1, 9), ("little", "big")):
+    for length in (1, 7, 64, 999, 6000):
+        codes = draw.integers(0, 2**bits, (3, length)).astype(np.uint8)
+        packed = bq.pack_bits(codes, bits, order=order)
+        digest.update(packed.tobytes())
+        digest.update(bq.unpack_bits(packed, bits, order=order).tobytes())
+
 print(bq.__file__)
 print(digest.hexdigest())
 """

@@ -1,4 +1,4 @@
-"""Writes docs/formats.md from the table and the rules: ``python tools/make_docs.py [--check]``."""
+"""Writes docs/formats.md and docs/dialects.md from the rows: ``python tools/make_docs.py [--check]``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import bitquant as bq
 from bitquant import rules
+from bitquant.dialects import Conversion, Dialect, dialects
+from bitquant.dialects.row import RULES, options
 
-PAGE = Path(__file__).parent.parent / "docs" / "formats.md"
+DOCS = Path(__file__).parent.parent / "docs"
+NOTICE = "<!-- Written by tools/make_docs.py; do not edit. -->"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -28,8 +31,8 @@ def names(title: str, meanings: Mapping[str, str]) -> list[str]:
     ]
 
 
-def page() -> str:
-    """The whole page."""
+def formats_page() -> str:
+    """The page of formats and rules."""
     rows = [
         (
             f"`{fmt.name}`",
@@ -52,7 +55,7 @@ def page() -> str:
     text = [
         "# Formats and rules",
         "",
-        "<!-- Written by tools/make_docs.py; do not edit. -->",
+        NOTICE,
         "",
         *table(head, rows),
         *names("Rounding", rules.ROUNDINGS),
@@ -66,13 +69,69 @@ def page() -> str:
     return "\n".join(text) + "\n"
 
 
+def ticked(items: Iterable[str]) -> str:
+    """Names as code, in a row."""
+    return ", ".join(f"`{item}`" for item in items)
+
+
+def converted(part: Conversion) -> tuple[str, ...]:
+    """One row of a dialect's table; of several rules the first is the default."""
+    choices = (options(getattr(part, rule)) for rule in RULES)
+    cells = [ticked(names) or "–" for names in choices]
+    cells[2] += "" if part.nan_codes else " *any NaN*"
+    return (ticked(part.sources), ticked(part.targets), *cells, part.note)
+
+
+def section(row: Dialect) -> list[str]:
+    """A dialect: its conversions, what it leaves out, where it differs."""
+    head = ["from", "to", *RULES, "note"]
+    gaps = [
+        f"- Left out: {ticked(gap.sources)} to {ticked(gap.targets)}: {gap.why}"
+        + (f"; in two steps, through `{gap.through}`, it is as here." if gap.through else ".")
+        for gap in row.gaps
+    ]
+    return [
+        "",
+        f"## {row.name}",
+        "",
+        f"{row.title}. Source: {row.source}. Checked against: {row.witness or 'nothing yet'}.",
+        "",
+        *table(head, (converted(part) for part in row.conversions)),
+        "",
+        *(f"- {note}" for note in row.notes),
+        *gaps,
+    ]
+
+
+def dialects_page() -> str:
+    """The page of dialects."""
+    rows = ((f"[`{row.name}`](#{row.name})", row.title, row.witness or "–") for row in dialects())
+    text = [
+        "# Dialects",
+        "",
+        NOTICE,
+        "",
+        "The rules that chips, libraries and standards follow, by name: `convert(x, to, dialect=...)`. Where a row has",
+        "several names for a rule the caller may choose, and the first is the default; `–`: the rule never comes up;",
+        "*any NaN*: the real thing gives NaN for NaN, but not always with the code that is given here.",
+        "",
+        *table(("name", "whose conversions", "checked against"), rows),
+        *(line for row in dialects() for line in section(row)),
+    ]
+    return "\n".join(text) + "\n"
+
+
+PAGES = {"formats.md": formats_page, "dialects.md": dialects_page}
+
+
 def main() -> None:
-    """Write the page, or with --check exit with 1 where it is out of date."""
-    if "--check" in sys.argv[1:]:
-        if not PAGE.exists() or PAGE.read_text() != page():
-            sys.exit("docs/formats.md is out of date: run python tools/make_docs.py")
-        return
-    PAGE.write_text(page())
+    """Write the pages, or with --check exit with 1 where one is out of date."""
+    for name, page in PAGES.items():
+        path = DOCS / name
+        if "--check" not in sys.argv[1:]:
+            path.write_text(page())
+        elif not path.exists() or path.read_text() != page():
+            sys.exit(f"docs/{name} is out of date: run python tools/make_docs.py")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.kernels.stage import Stage
 from bitquant.kernels.trim import Trim
-from bitquant.stages import Rules, carrier_of, carries, from_carrier, from_whole, leads_to, narrow, resize
+from bitquant.rules import Stochastic
+from bitquant.stages import Rules, carrier_of, carries, from_carrier, from_whole, leads_to, narrow, resize, whole_to_codes
 from bitquant.stages import to_carrier as _to_carrier
 
 
@@ -32,7 +33,7 @@ def conversion(
     """The pipeline from codes of `source` to codes of `target`. `counted` asks for flags."""
     rules = Rules.of(target, rounding, overflow, nan, subnormals, tininess, counted)
     first, rest = _stages(source, target, rules)
-    return Pipeline((*first, *rest), len(first), rules.counts)
+    return Pipeline((*first, *rest), len(first), rules.counted or rules.refuses)
 
 
 @lru_cache(maxsize=4096)
@@ -52,7 +53,7 @@ def round_trip(
     back = Rules.of(source, overflow="raise" if source.is_integer and not fits else None, exact=not fits)
     first, rest = _stages(source, target, rules)
     again = _stages(target, source, back)
-    return Pipeline((*first, *rest, *again[0], *again[1]), len(first), rules.counts or back.refuses)
+    return Pipeline((*first, *rest, *again[0], *again[1]), len(first), rules.counted or rules.refuses or back.refuses)
 
 
 @lru_cache(maxsize=256)
@@ -82,10 +83,13 @@ def _stages(source: Format, target: Format, rules: Rules) -> tuple[tuple[Stage, 
             return (), resize(target, rules, source)
         if target is FP64:
             return (), (from_whole(source, rules.rounding, rules.exact),)
-        if target.precision > FP64.precision - 2 or (target.kind == "codebook" and abs(target.max) >= 2**53):
+        # Two roundings are as one where the first is to odd and has two digits more; no other may be one of two.
+        if target.is_float and (target.precision > FP64.precision - 2 or isinstance(rules.rounding, Stochastic)):
+            return (), whole_to_codes(source, target, rules)
+        if not target.is_float and abs(target.max) >= 2**53:
             raise BitquantError(
-                f"{source.name} to {target.name}, whose numbers need as many bits as float64: go through float64 in "
-                "two steps, which round twice, if you have to"
+                f"{source.name} to {target.name}: the codebook has values beyond 2^53, among which float64 does not tell "
+                "integers apart"
             )
     carrier = FP32 if carries(FP32, source, target) else FP64
     first = () if source is carrier else (_to_carrier(source, carrier, quiet=False),)

@@ -23,7 +23,7 @@ from bitquant.kernels.lookup import Lookup
 from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.shrink import Shrink
 from bitquant.kernels.stage import Stage
-from bitquant.kernels.whole import FromWhole, Resize
+from bitquant.kernels.whole import FromWhole, Resize, WholeToCodes
 from bitquant.kernels.widen import FromInteger, Widen
 from bitquant.rules import NAN, OVERFLOW, SUBNORMALS, TININESS, Stochastic, choose, rounding_index, rounding_rule
 
@@ -77,8 +77,8 @@ class Rules(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Whether the kernels must look at every number's flags."""
-        return self.counted or self.refuses
+        """Whether the kernels must look at every number's flags. (NaN is looked for in any case.)"""
+        return self.counted or self.exact or self.overflow == "raise"
 
     @property
     def moves_only(self) -> bool:
@@ -151,7 +151,7 @@ def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
         nan=source.nan_code if source.nan == "negative_zero" else 2**64 - 1,
         zero=source.signed_zero or not source.signed,
         payload=source.nan == "ieee",
-        subnormal=1 << source.significand_bits if rebias else 0,
+        subnormal=1 << source.significand_bits if rebias else int(source.nan == "negative_zero"),
         shift=carrier.significand_bits - source.significand_bits,
         rebias=(rebias << carrier.significand_bits) % 2**64,
         unit=source.min_exponent - source.significand_bits,
@@ -162,7 +162,7 @@ def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
 def from_whole(source: Format, rounding: str | Stochastic, exact: bool = False) -> Stage:
     """From integers of 64 bits to FP64, rounded."""
     return FromWhole(
-        mode=rounding_index(rounding), chance=_chance(rounding), signed=source.signed, refuse_inexact=exact
+        mode=rounding_index(rounding), one=1, chance=_chance(rounding), signed=source.signed, refuse_inexact=exact
     )
 
 
@@ -215,6 +215,11 @@ def from_carrier(source: Format, target: Format, carrier: Format, rules: Rules) 
     if target.kind == "codebook":
         return _shrunk(_to_codebook(source, target, carrier, rules), target)
     return _shrunk(narrow(source, target, carrier, rules, _word(target, carrier, rules)), target)
+
+
+def whole_to_codes(source: Format, target: Format, rules: Rules) -> tuple[Stage, ...]:
+    """From integers of 64 bits to codes of a floating format, rounded once."""
+    return _shrunk(WholeToCodes(narrow(source, target, FP64, rules, 8), source.signed), target)
 
 
 def resize(target: Format, rules: Rules, source: Format) -> tuple[Stage, ...]:
@@ -297,6 +302,7 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
         size,
         rules.counts,
         mode=rounding_index(rules.rounding),
+        one=1,
         chance=_chance(rules.rounding),
         tiny_before=rules.tininess == "before",
         rebias=carrier.bias - bias,
@@ -375,9 +381,10 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -
     size, word = target.code_dtype.itemsize, carrier.code_dtype.itemsize
     return ToInteger(
         word,
-        size if size == 1 and not _counts_integers(rules) else word,
-        _counts_integers(rules),
+        size if size == 1 and not rules.counts else word,
+        rules.counts,
         mode=rounding_index(rules.rounding),
+        one=1,
         chance=_chance(rules.rounding),
         most=(target.largest_code, -int(target.min)),
         beyond=_integer_beyond(target, rules),
@@ -390,11 +397,6 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -
         refuse_inexact=rules.exact,
         flush_input=_flush_input(source, carrier, rules),
     )
-
-
-def _counts_integers(rules: Rules) -> bool:
-    """NaN is looked for in any case."""
-    return rules.counted or rules.exact or rules.overflow == "raise"
 
 
 def _integer_beyond(target: Format, rules: Rules) -> tuple[int, int]:
@@ -426,7 +428,7 @@ def _to_codebook(source: Format, target: Format, carrier: Format, rules: Rules) 
     return ToCodebook(
         np.array(keys, key_dtype),
         np.array(levels, carrier.code_dtype),
-        rules.counted or rules.overflow == "raise",
+        rules.counts,
         nan=target.largest_code if rules.nan == "max" else target.values.index(0.0) if rules.nan == "zero" else 0,
         refuse_nan=rules.nan == "raise",
         refuse_overflow=rules.overflow == "raise",

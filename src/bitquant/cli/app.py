@@ -182,7 +182,9 @@ def _quantize(
 def _vectors(
     source: Annotated[str, typer.Option("--from", metavar="FORMAT", help="The format of the inputs.")],
     target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format of the results.")],
-    rounding: RoundingRule = "nearest_even",
+    rounding: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
+    ] = None,
     overflow: Annotated[
         str | None,
         typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers."),
@@ -193,8 +195,16 @@ def _vectors(
             metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; NaN is left out where the target has none."
         ),
     ] = None,
-    subnormals: Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}.")] = "gradual",
-    tininess: Annotated[str, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding.")] = "after",
+    subnormals: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")
+    ] = None,
+    tininess: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding. Default: after.")
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Follow the rules of a chip, a library or a standard: x86_f16c, onnx ..."),
+    ] = None,
     check: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Check the results in FILE (- for standard input) and write nothing."),
@@ -233,6 +243,7 @@ def _vectors(
         "nan": nan,
         "subnormals": subnormals,
         "tininess": tininess,
+        "dialect": dialect,
     }
     if check is not None:
         if output is not None:

@@ -16,6 +16,7 @@ from bitquant.cli.show import Part, Screen
 from bitquant.errors import BitquantError
 from bitquant.files import check_place, replaced
 from bitquant.formats import Format, format
+from bitquant.rules import choose
 from bitquant.vectors import Report, Vectors
 
 _STANDARD = "-"
@@ -32,7 +33,7 @@ def write(
     **rules: Any,
 ) -> None:
     """Make vectors and write them."""
-    chosen = layout or golden.layout_of(output or "")
+    chosen = _layout(layout, output or "")
     if output is None and chosen == "npz":
         raise BitquantError("a .npz file is no text: name the file with -o FILE")
     if output is not None:
@@ -57,9 +58,10 @@ def check(
     name: str, source: str, target: str, layout: str | None, flags: bool, any_nan: bool, show: int, **rules: Any
 ) -> bool:
     """Judge the results in a file and print what differs; return whether nothing does."""
+    chosen = _layout(layout, name)
     with _opened(name) as stream:
         try:
-            received = golden.read(stream, format(source), format(target), layout or golden.layout_of(name), flags)
+            received = golden.read(stream, format(source), format(target), chosen, flags)
         except BitquantError as error:
             raise BitquantError(f"{name}: {error}") from error
     report = golden.check(received, any_nan=any_nan, **rules)
@@ -78,6 +80,10 @@ def check(
         f"{more}, {report.outputs:,} in the output, {wrong - report.outputs:,} in flags alone",
     )
     return False
+
+
+def _layout(given: str | None, name: str | Path) -> str:
+    return choose("--format", golden.layout_of(name) if given is None else given, golden.LAYOUTS)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ AMD = (
             ),
         ),
         notes=(
-            "HIP clips finite numbers before the instruction (saturate_finite, __HIP_SATFINITE) or leaves overflow to it "
-            "(ieee, __HIP_NOSAT); infinity gives the one NaN, 80, either way.",
+            "HIP clips finite numbers before the instruction (saturate_finite, __HIP_SATFINITE) or leaves overflow to "
+            "it (ieee, __HIP_NOSAT); infinity gives the one NaN, 80, either way.",
             "HIP's routine for the host judges overflow before rounding: without saturation a number above the largest "
             "gives 80 even if it would round to the largest.",
             "V_CVT_SR_FP8_F32 rounds stochastically with bits from a register, of which no rule here says which.",

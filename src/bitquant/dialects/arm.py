@@ -12,7 +12,7 @@ ARM = (
         name="arm",
         title="FCVT, BFCVT, FCVTZS, SCVTF and their kin of 64-bit Arm processors",
         source=f"{_MANUAL}, shared pseudocode FPConvert, FPConvertBF, FPToFixed, FixedToFP",
-        witness="QEMU 7.2 (qemu-aarch64 -cpu max), an emulator",
+        witness="emulators: Unicorn 2.1.4; for BFCVT QEMU 7.2",
         conversions=(
             Conversion((F32,), (F16, BF16), rounding=FOUR, nan=_NAN, subnormals=_FZ, tininess="before"),
             Conversion((F64,), (F16,), rounding=FOUR, nan=_NAN, subnormals=_FZ, tininess="before"),
@@ -33,8 +33,8 @@ ARM = (
         ),
         notes=(
             "FPCR.RMode gives the rounding, FPCR.DN nan='canonical', FPCR.FZ subnormals='flush_input'.",
-            "Where a float32 result can be subnormal FPCR.FZ also flushes outputs, and judges them before rounding; the row "
-            "has FZ only where that cannot happen.",
+            "Where a float32 result can be subnormal FPCR.FZ also flushes outputs, and judges them before rounding; "
+            "the row has FZ only where that cannot happen.",
             "FPCR.AHP, the alternative half precision without infinity and NaN, is left out: NaN becomes a zero of its "
             "sign there, and infinity and overflow the largest number, 131008.",
         ),

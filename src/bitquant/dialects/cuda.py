@@ -1,8 +1,25 @@
 """NVIDIA: PTX cvt and the conversion functions of the CUDA headers, without and with .satfinite."""
 
 from bitquant.dialects.names import (
-    BF16, BYTES, E2M1FN, E2M3FN, E3M2FN, E4M3FN, E5M2, E8M0, F16, F32, F64, FOUR, I32, I64, SHORTS, TF32, U32, WORDS,
-)  # fmt: skip
+    BF16,
+    BYTES,
+    E2M1FN,
+    E2M3FN,
+    E3M2FN,
+    E4M3FN,
+    E5M2,
+    E8M0,
+    F16,
+    F32,
+    F64,
+    FOUR,
+    I32,
+    I64,
+    SHORTS,
+    TF32,
+    U32,
+    WORDS,
+)
 from bitquant.dialects.row import Conversion, Dialect
 
 _HEADERS = "the cuda_fp16, cuda_bf16, cuda_fp8, cuda_fp6 and cuda_fp4 headers of CUDA 13.5, compiled for the host"
@@ -13,8 +30,8 @@ _E8M0 = ("toward_positive", "toward_zero", "nearest_even")
 _TO_INTEGER = ("toward_zero", "nearest_even", "toward_positive", "toward_negative")
 
 _SHARED_NOTES = (
-    "NaN is delivered as one positive code with every bit set, 7F, 7FFF or 7FFFFFFF, whatever its sign and payload; in a "
-    "format without NaN as the largest number.",
+    "NaN is delivered as one positive code with every bit set, 7F, 7FFF or 7FFFFFFF, whatever its sign and payload; in "
+    "a format without NaN as the largest number.",
     "To float8_e8m0fnu the sign is discarded first: a negative number is converted as its magnitude. The row holds for "
     "numbers that are not negative.",
     "The headers convert float64 to the 8-bit floats in a routine of its own that keeps the sign of a NaN, and some of "
@@ -62,7 +79,7 @@ CUDA = (
         notes=(
             *_SHARED_NOTES,
             "PTX has no 8-bit conversion without .satfinite; __NV_NOSAT is the headers' own. To float8_e8m0fnu with "
-            "cudaRoundZero it gives NaN for infinity and the largest number for the numbers above it; no rule here does.",
+            "cudaRoundZero it gives NaN for infinity and the largest number for what is above it; no rule here does.",
             _UNSEEN,
         ),
     ),

@@ -1,9 +1,31 @@
 """NumPy, ml_dtypes and PyTorch: `astype` and `to` on the CPU."""
 
 from bitquant.dialects.names import (
-    BF16, BYTES, E2M1FN, E3M4, E4M3, E4M3B11FNUZ, E4M3FN, E4M3FNUZ, E5M2, E5M2FNUZ, E8M0, F16, F32, F64, FNUZ, FP4, FP6,
-    LONGS, SHORTS, TINY_INTEGERS, WORDS,
-)  # fmt: skip
+    BF16,
+    BYTES,
+    E3M4,
+    E4M3,
+    E4M3FN,
+    E4M3FNUZ,
+    E5M2,
+    E5M2FNUZ,
+    E8M0,
+    F16,
+    F32,
+    F64,
+    FNUZ,
+    FP4,
+    FP6,
+    I8,
+    I32,
+    I64,
+    LONGS,
+    SHORTS,
+    TINY_INTEGERS,
+    U32,
+    U64,
+    WORDS,
+)
 from bitquant.dialects.row import Conversion, Dialect, Gap
 
 _TWICE = "rounds to float32 on the way"
@@ -13,25 +35,24 @@ _ON_X86 = (
     "Out of range to an integer is undefined in C; what is here was found on x86-64, where NaN, infinities and numbers "
     "beyond int32 or int64 give the integer indefinite, of which the shorter integers keep the low bits."
 )
-_LOST = Gap((F32,), SHORTS, "what is beyond int32 gives 0, and the low bits of the integer else", "int32")
+_LOST = Gap((F32,), SHORTS, "what is beyond int32 gives 0, and the low bits of the integer else", I32)
 _LOST_BYTES = Gap(
     (F64,), _NARROW_INTEGERS, "what is beyond int32 gives 0, and the low bits of the integer else", "int32"
 )
 _UNDEFINED = Gap(
     (F64, F32, F16, BF16),
-    ("uint32", "uint64"),
+    (U32, U64),
     "out of range is undefined in C, and differs from place to place in an array",
 )
 
 
 def _to_integers(*halves: str) -> tuple[Conversion, ...]:
     """Floats to integers by C's casts on x86-64."""
-    truncated = {"rounding": "toward_zero", "overflow": "wrap", "nan": "zero"}
-    indefinite = {"rounding": "toward_zero", "overflow": "indefinite", "nan": "indefinite"}
+    cut = "toward_zero"
     return (
-        Conversion((F32, *halves), BYTES, **truncated),
-        Conversion(halves, SHORTS, **truncated),
-        Conversion((F64, F32, *halves), ("int32", "int64"), **indefinite),
+        Conversion((F32, *halves), BYTES, rounding=cut, overflow="wrap", nan="zero"),
+        Conversion(halves, SHORTS, rounding=cut, overflow="wrap", nan="zero"),
+        Conversion((F64, F32, *halves), (I32, I64), rounding=cut, overflow="indefinite", nan="indefinite"),
         Conversion(_WIDE_INTEGERS, _WIDE_INTEGERS, rounding=None, overflow="wrap", nan=None),
         Conversion(_WIDE_INTEGERS, (F32, F64), nan=None),
     )
@@ -90,8 +111,8 @@ LIBRARIES = (
         notes=(
             "The one NaN of the FNUZ formats is negative when they are the source; here it is positive.",
             "bfloat16 to float32 keeps a signalling NaN signalling.",
-            "float8_e8m0fnu: zero and every negative number give NaN. float32 subnormals above 2^-127 and below 1.5 · 2^-127 "
-            "give 2^-126, one step too high; the row has 2^-127.",
+            "float8_e8m0fnu: zero and every negative number give NaN. float32 subnormals above 2^-127 and below "
+            "1.5 · 2^-127 give 2^-126, one step too high; the row has 2^-127.",
         ),
     ),
     Dialect(
@@ -120,16 +141,16 @@ LIBRARIES = (
             Gap((F64,), (F16, BF16, E5M2, E4M3FN, E5M2FNUZ, E4M3FNUZ, E8M0), f"PyTorch {_TWICE}", F32),
             Gap((*WORDS, *LONGS), (BF16,), f"PyTorch {_TWICE}", F32),
             _LOST,
-            Gap((F64,), ("int8", *SHORTS), _LOST_BYTES.why, "int32"),
+            Gap((F64,), (I8, *SHORTS), _LOST_BYTES.why, I32),
             _UNDEFINED,
         ),
         notes=(
-            "To bfloat16 NaN is 7FC0, or FFFF where the vectorised routine runs: the same number may give either by its "
-            "place in the tensor, its length and strides. To float32 from float16, a NaN alone gives 7FFFFFFF.",
+            "To bfloat16 NaN is 7FC0, or FFFF where the vectorised routine runs: the same number may give either by "
+            "its place in the tensor, its length and strides. From float16 to float32, a NaN alone gives 7FFFFFFF.",
             "The NaN of float8_e4m3fn has a payload when it is the source, and those of the FNUZ formats and "
             "float8_e8m0fnu are signalling.",
-            "float8_e8m0fnu: the sign is dropped, so the row holds for numbers that are not negative; float32 subnormals "
-            "above 2^-127 and below 1.5 · 2^-127 give 2^-126, one step too high; the row has 2^-127.",
+            "float8_e8m0fnu: the sign is dropped, so the row holds for numbers that are not negative; float32 "
+            "subnormals above 2^-127 and below 1.5 · 2^-127 give 2^-126, one step too high; the row has 2^-127.",
             _ON_X86,
         ),
     ),

@@ -1,12 +1,31 @@
 """ONNX: the Cast operator as the standard's tables and test cases have it, and as ONNX Runtime computes it."""
 
 from bitquant.dialects.names import (
-    BF16, BYTES, E2M1FN, E4M3FN, E4M3FNUZ, E5M2, E5M2FNUZ, E8M0, F16, F32, F64, INTEGERS, LONGS, SHORTS, TINY_INTEGERS,
+    BF16,
+    BYTES,
+    E2M1FN,
+    E4M3FN,
+    E4M3FNUZ,
+    E5M2,
+    E5M2FNUZ,
+    E8M0,
+    F16,
+    F32,
+    F64,
+    I32,
+    I64,
+    INTEGERS,
+    LONGS,
+    SHORTS,
+    TINY_INTEGERS,
+    U32,
+    U64,
     WORDS,
-)  # fmt: skip
+)
 from bitquant.dialects.row import Conversion, Dialect, Gap
 
 _FP8 = (E4M3FN, E4M3FNUZ, E5M2, E5M2FNUZ)
+_WHOLE = (*BYTES, *SHORTS, *WORDS, *LONGS)
 _HALVES = (F16, BF16)
 _UP = ("toward_positive", "toward_zero", "nearest_even")  # round_mode "up", "down", "nearest"
 
@@ -35,7 +54,7 @@ _STANDARD = (
     ),
     Conversion(
         (F64, F32, F16, BF16),
-        (*BYTES, *SHORTS, *WORDS, *LONGS),
+        _WHOLE,
         rounding="toward_zero",
         overflow=("raise", "wrap", "saturate", "indefinite"),
         nan=("raise", "zero", "max", "indefinite"),
@@ -51,8 +70,8 @@ _STANDARD_GAP = (
 _STANDARD_NOTES = (
     "The standard asks for NaN without saying which; the codes here are those of the test cases.",
     "float8_e8m0fnu: round_mode up is toward_positive, down toward_zero. Negative numbers are undefined. The reference "
-    "implementation takes magnitudes, gives NaN for infinity where the operator's table has the largest number, and rounds "
-    "the subnormals of float32 one step too high.",
+    "implementation takes magnitudes, gives NaN for infinity where the operator's table has the largest number, and "
+    "rounds the subnormals of float32 one step too high.",
 )
 
 # ONNX Runtime, apart from the 8-bit formats.
@@ -74,12 +93,15 @@ _RUNTIME_BASE = (
     ),
     Conversion((F32, F16), BYTES, rounding="toward_zero", overflow="wrap", nan="zero"),
     Conversion((F16,), SHORTS, rounding="toward_zero", overflow="wrap", nan="zero"),
-    Conversion((F32,), ("int32", "int64"), rounding="toward_zero", overflow="indefinite", nan="indefinite"),
+    Conversion((F32,), (I32, I64), rounding="toward_zero", overflow="indefinite", nan="indefinite"),
+    Conversion(_WHOLE, _WHOLE, rounding=None, overflow="wrap", nan=None),
+    Conversion(_WHOLE, (F32, F64), nan=None),
 )
+_RUNTIME_TWICE = "ONNX Runtime rounds to float32 on the way"
 _RUNTIME_GAPS = (
-    Gap((F64,), (F16, BF16, *_FP8), "ONNX Runtime rounds to float32 on the way", F32),
-    Gap((F32,), SHORTS, "what is beyond int32 gives 0, and the low bits of the integer else", "int32"),
-    Gap((F32,), ("uint32", "uint64"), "out of range is undefined in C, and differs from place to place in an array"),
+    Gap((F64,), (F16, BF16, E4M3FNUZ, E5M2FNUZ), _RUNTIME_TWICE, F32),
+    Gap((F32,), SHORTS, "what is beyond int32 gives 0, and the low bits of the integer else", I32),
+    Gap((F32,), (U32, U64), "out of range is undefined in C, and differs from place to place in an array"),
 )
 _RUNTIME_NOTES = (
     "To float16, NaN loses its payload or keeps it by its place in the array.",
@@ -128,7 +150,7 @@ ONNX = (
             Conversion((F32,), (E8M0,), rounding=_UP, overflow="saturate"),
             *_RUNTIME_BASE,
         ),
-        gaps=_RUNTIME_GAPS,
+        gaps=(*_RUNTIME_GAPS, Gap((F64,), (E4M3FN, E5M2), _RUNTIME_TWICE, F32)),
         notes=_RUNTIME_NOTES,
     ),
     Dialect(
@@ -139,11 +161,12 @@ ONNX = (
         conversions=(Conversion((F32, F16), (E4M3FNUZ, E5M2FNUZ)), *_RUNTIME_BASE),
         gaps=(
             *_RUNTIME_GAPS,
+            Gap((F64,), (E4M3FN, E5M2), f"{_RUNTIME_TWICE}, and misses overflow as from there"),
             Gap(
                 (F32, F16),
                 (E4M3FN,),
-                "from 480 up to 496 ONNX Runtime gives 448 where rounding gives 480 and so NaN; everywhere else it does "
-                "as onnx_nosaturate",
+                "from 480 up to 496 ONNX Runtime gives 448 where rounding gives 480 and so NaN; everywhere else it "
+                "does as onnx_nosaturate",
             ),
             Gap(
                 (F32, F16),

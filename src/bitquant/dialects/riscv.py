@@ -10,7 +10,7 @@ RISCV = (
         name="riscv",
         title="FCVT of RISC-V processors",
         source=f"{_MANUAL}: F, D, Zfh and Zfbfmin extensions",
-        witness="QEMU 7.2 (qemu-riscv64 -cpu rv64,Zfh=true), an emulator; not the conversions to bfloat16",
+        witness="emulators: Unicorn 2.1.4; for float16 QEMU 7.2",
         conversions=(
             Conversion((F32,), (F16, BF16), rounding=FIVE, nan="canonical", tininess="after"),
             Conversion((F64,), (F16,), rounding=FIVE, nan="canonical", tininess="after"),
@@ -35,7 +35,7 @@ RISCV = (
             Conversion((I32, U32, I64, U64), (F16, F32, F64), rounding=FIVE, nan=None, tininess="after"),
         ),
         notes=(
-            "Zfbfmin converts bfloat16 from and to float32 only.",
+            "Not witnessed: the conversions of Zfbfmin, which has bfloat16 from and to float32 only, and to_odd.",
             "Every NaN delivered is the canonical one; to integers NaN counts as beyond the largest.",
         ),
     ),
@@ -50,8 +50,8 @@ RISCV = (
         ),
         notes=(
             "VFNCVT.SAT is overflow='saturate'. The canonical NaN of both formats is 7F.",
-            "Other directions than nearest-even, which frm can ask for, are left out: nobody could be asked what they "
-            "make of overflow.",
+            "Other directions than nearest-even, which frm can ask for, are left out: what they make of overflow could "
+            "not be asked.",
         ),
     ),
 )

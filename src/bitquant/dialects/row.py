@@ -81,7 +81,7 @@ class Dialect:
     source : str
         Where they are laid down.
     witness : str
-        What they were checked against, with its version; empty where nobody could be asked.
+        What they were checked against, with its version; empty where there was nothing to ask.
     conversions : tuple of Conversion
         What it converts; where two rows have a pair of formats, the first counts.
     gaps : tuple of Gap

@@ -9,8 +9,8 @@ _SOURCE = (
 )
 _WIDE = (F64, F32, F16, BF16)
 _SMALL = (
-    "The microscaling specification requires nearest-even and saturation for the formats of 6 and 4 bits, and leaves NaN, "
-    "which they do not have, to the implementation."
+    "The microscaling specification requires nearest-even and saturation for the formats of 6 and 4 bits, and leaves "
+    "NaN, which they do not have, to the implementation."
 )
 
 STANDARDS = (

@@ -1,7 +1,7 @@
 """x86: conversion instructions, each group with the control bits that it obeys.
 
-Source of all: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2 (the instructions), volume 1 chapters
-4.8.4 (rounding), 4.9.1.5 (tininess after rounding) and 10.2.3 (MXCSR).
+Source of all: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2 (the instructions) and volume 1,
+chapters 4.8.4 (rounding), 4.9.1.5 (tininess after rounding) and 10.2.3 (MXCSR).
 """
 
 from bitquant.dialects.names import BF16, C_FIRST, F16, F32, F64, FOUR, I32, I64, U32, U64

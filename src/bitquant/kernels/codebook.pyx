@@ -43,21 +43,24 @@ cdef inline void count_thresholds(
     const key *keys, uint32_t *target, const key *thresholds, uint32_t few, uint32_t depth, size_t n
 ) noexcept nogil:
     """Design C."""
-    cdef uint32_t k, step
+    cdef key codes[RUN]
+    cdef key step, threshold
+    cdef uint32_t k
     cdef size_t i
-    cdef key threshold
     for i in range(n):
-        target[i] = 0
+        codes[i] = 0
     if few:
         for k in range(few):
             threshold = thresholds[k]
             for i in range(n):
-                target[i] += <uint32_t> (keys[i] >= threshold)
+                codes[i] += <key> (keys[i] >= threshold)
     else:
         for k in range(depth):
-            step = (<uint32_t> 1) << (depth - 1 - k)
+            step = (<key> 1) << (depth - 1 - k)
             for i in range(n):
-                target[i] += step & (0 - <uint32_t> (keys[i] >= thresholds[target[i] + step - 1]))
+                codes[i] += step & (0 - <key> (keys[i] >= thresholds[codes[i] + step - 1]))
+    for i in range(n):
+        target[i] = <uint32_t> codes[i]
 
 
 cdef inline void to_codebook(

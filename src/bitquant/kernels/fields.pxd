@@ -14,7 +14,7 @@ free bits above that for carries.
 `min` puts the hidden bit where it belongs: setting it makes a subnormal's pattern larger and a normal number's smaller.
 """
 
-from bitquant.kernels.machine cimport bits_of_double, double_of_bits, int32_t, select, uint32_t, uint64_t
+from bitquant.kernels.machine cimport bits_of_double, double_of_bits, int64_t, select, uint32_t, uint64_t
 
 
 cdef inline uint32_t significand32(uint32_t magnitude) noexcept nogil:
@@ -35,7 +35,7 @@ cdef inline uint32_t significand64_jammed(uint64_t magnitude) noexcept nogil:
     return <uint32_t> (significand64(magnitude) >> 23) | sticky
 
 
-cdef inline uint64_t significand64_wide(uint64_t magnitude, int32_t *exponent) noexcept nogil:
+cdef inline uint64_t significand64_wide(uint64_t magnitude, int64_t *exponent) noexcept nogil:
     """FP64 to 1.61, with a hidden bit for all but zero; the exponent field goes on below 1 for subnormals.
 
     A subnormal's significand is the integer below the exponent 2^52 of a number whose difference to 2^52 is exact,
@@ -46,5 +46,5 @@ cdef inline uint64_t significand64_wide(uint64_t magnitude, int32_t *exponent) n
         double_of_bits((magnitude & 0xFFFFFFFFFFFFFULL) | 0x4330000000000000ULL) - 4503599627370496.0
     ) & 0x7FFFFFFFFFFFFFFFULL
     raised = select[uint64_t](subnormal, raised, magnitude)
-    exponent[0] = <int32_t> (raised >> 52) - (<int32_t> subnormal) * 1074
+    exponent[0] = <int64_t> (raised >> 52) - (<int64_t> subnormal) * 1074
     return ((raised & 0xFFFFFFFFFFFFFULL) | ((<uint64_t> (magnitude != 0)) << 52)) << 9

@@ -11,7 +11,9 @@
 # (D) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows.
 """
 
-from bitquant.kernels.machine cimport carrier, code, int32_t, loop, select, uint8_t, uint32_t, uint64_t
+from bitquant.kernels.machine cimport (
+    carrier, code, int32_t, int64_t, loop, place, select, uint8_t, uint32_t, uint64_t,
+)
 from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.propose cimport propose, real
 from bitquant.kernels.rounding cimport (
@@ -23,6 +25,7 @@ from bitquant.kernels.stage cimport INEXACT, INVALID, RUN, Block, Stage, Tally
 # An integer target together with the rules, as plain numbers.
 cdef struct Range:
     int mode
+    uint64_t one                # 1 (rounding.pxd, Design C)
     Chance chance               # of mode STOCHASTIC
     uint64_t most[2]            # largest magnitude of a positive and of a negative number
     uint64_t beyond[2]          # code given for a number out of range ...
@@ -38,13 +41,13 @@ cdef struct Range:
 
 cdef inline void to_integer(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r,
-    const uint32_t *words, Tally *tally, size_t n
+    const uint32_t *words, Tally *tally, size_t n, place zero
 ) noexcept nogil:
+    """The type of `zero` is that of exponents: as wide as the carrier, or GCC 12 does not vectorise."""
     cdef Range row = r[0]
     cdef carrier negative, magnitude, significand, rounded, integer, most, over, nan, inexact, flags, infinity, whole
     cdef carrier hidden, fits, wrap = row.wrap, all_invalid = 0, all_inexact = 0, nans = 0, ranges = 0, random = 0
-    cdef int32_t exponent, cut, left
-    cdef int32_t stored, bias, top
+    cdef place exponent, cut, left, stored, bias, top
     cdef size_t i
     if carrier is uint32_t:
         stored, bias, top, infinity = 23, 127, 31, 0x7F800000
@@ -56,17 +59,17 @@ cdef inline void to_integer(
         magnitude = source[i] & (infinity | (hidden - 1))
         magnitude = select[carrier](magnitude >= <carrier> row.flush_input, magnitude, 0)
         significand = (magnitude & (hidden - 1)) | select[carrier](magnitude >= hidden, hidden, 0)
-        exponent = <int32_t> ((magnitude if magnitude >= hidden else hidden) >> stored)
+        exponent = <place> ((magnitude if magnitude >= hidden else hidden) >> stored)
         whole = exponent > stored + bias
         cut = stored + bias + 1 - exponent                  # of the doubled significand
         left = exponent - stored - bias
         cut = cut if cut > 1 else 1
         if mode == STOCHASTIC:
             random = words[i]
-            rounded = round_by_chance(significand << 1, cut, random, &row.chance)
+            rounded = round_by_chance(significand << 1, cut, random, &row.chance, <carrier> row.one)
         cut = cut if cut < top else top
         if mode != STOCHASTIC:
-            rounded = round_off(mode, significand << 1, <carrier> cut, negative, <carrier> 0)
+            rounded = round_off(mode, significand << 1, <carrier> cut, negative, <carrier> 0, <carrier> row.one)
         left = left if left > 0 else 0
         fits = left <= top
         left = left if left < top else top
@@ -74,7 +77,7 @@ cdef inline void to_integer(
         most = select[carrier](negative, <carrier> row.most[1], <carrier> row.most[0])
         nan = magnitude > infinity
         over = <carrier> (integer > most) | <carrier> (exponent > bias + top)
-        inexact = (whole ^ 1) & <carrier> (((significand << 1) & (((<carrier> 1) << <carrier> cut) - 1)) != 0)
+        inexact = (whole ^ 1) & <carrier> (((significand << 1) & ((<carrier> row.one << <carrier> cut) - 1)) != 0)
         integer = select[carrier](wrap & <carrier> (magnitude == infinity), 0, integer)
         integer = (integer ^ (0 - negative)) + negative
         integer = select[carrier](
@@ -140,7 +143,10 @@ cdef inline void in_runs(
                     mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL
                 )
         if not sure:
-            to_integer(mode, counted, source + at, target + at, mask + at, r, words, tally, length)
+            if carrier is uint32_t:
+                to_integer(mode, counted, source + at, target + at, mask + at, r, words, tally, length, <int32_t> 0)
+            else:
+                to_integer(mode, counted, source + at, target + at, mask + at, r, words, tally, length, <int64_t> 0)
         at += length
 
 

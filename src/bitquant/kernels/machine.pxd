@@ -27,6 +27,11 @@ ctypedef fused lane:
     uint32_t
     uint64_t
 
+# A signed number as wide as a lane: exponents, and by how much to shift.
+ctypedef fused place:
+    int32_t
+    int64_t
+
 
 cdef inline lane select(lane condition, lane yes, lane no) noexcept nogil:
     """`yes if condition else no` for a condition of 0 or 1, without a branch, which would keep GCC from vectorising."""

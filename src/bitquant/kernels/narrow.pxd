@@ -1,13 +1,14 @@
 """Narrowing: FP32 or FP64 to a floating format, with one rounding."""
 
-from bitquant.kernels.machine cimport int32_t, lane, uint32_t, uint64_t
+from bitquant.kernels.machine cimport int32_t, lane, place, uint32_t, uint64_t
 from bitquant.kernels.rounding cimport STOCHASTIC, Chance, Mode, round_by_chance, round_off
-from bitquant.kernels.stage cimport Stage
+from bitquant.kernels.stage cimport INEXACT, OVERFLOW, UNDERFLOW, Stage
 
 # A target format together with the rules, as plain numbers. "magnitude" is a code without its sign bit; a pair is for
 # positive and negative numbers.
 cdef struct Target:
     int mode                    # rounding.Mode
+    uint64_t one                # 1 (rounding.pxd, Design C)
     Chance chance               # of mode STOCHASTIC
     bint tiny_before            # tininess: before rounding, or after
     int32_t rebias              # bias of the source minus bias of the target
@@ -45,37 +46,54 @@ cdef class Narrow(Stage):
     cdef Target target
 
 
-cdef inline int32_t cut_of(int32_t exponent, const Target *t) noexcept nogil:
+cdef inline place cut_of(place exponent, const Target *t) noexcept nogil:
     """Step 2: how many bits of the significand a number with this exponent field loses, not less than `cut`."""
-    cdef int32_t normal = t.cut, cut = normal + t.rebias + 1 - exponent
+    cdef place normal = t.cut, cut = normal + t.rebias + 1 - exponent
     return cut if cut > normal else normal
 
 
-cdef inline lane flip_of(int32_t exponent, const Target *t, lane zero) noexcept nogil:
+cdef inline lane flip_of(place exponent, const Target *t, lane zero) noexcept nogil:
     """Whether the parity of a code differs from that of its significand: where it has no stored bit."""
-    cdef int32_t first = t.rebias + 1
+    cdef place first = t.rebias + 1
     return <lane> ((exponent if exponent > first else first) - first) & t.code_parity
 
 
 cdef inline lane round_by(
-    const Mode mode, lane negative, lane significand, int32_t cut, lane flip, lane random, const Target *t
+    const Mode mode, lane negative, lane significand, place cut, lane flip, lane random, const Target *t
 ) noexcept nogil:
     """Step 3: significand / 2^cut, rounded."""
-    cdef int32_t most = 8 * sizeof(lane) - 1
+    cdef place most = 8 * sizeof(lane) - 1
     if mode == STOCHASTIC:
-        return round_by_chance(significand, cut, random, &t.chance)
-    return round_off(mode, significand, <lane> (cut if cut < most else most), negative, flip)
+        return round_by_chance(significand, cut, random, &t.chance, <lane> t.one)
+    return round_off(mode, significand, <lane> (cut if cut < most else most), negative, flip, <lane> t.one)
 
 
 cdef inline lane round_pack(
-    const Mode mode, lane negative, lane significand, int32_t exponent, lane random, const Target *t
+    const Mode mode, lane negative, lane significand, place exponent, lane random, const Target *t
 ) noexcept nogil:
     """Steps 1 to 4: the magnitude of the rounded number, before the overflow rule. The one place that rounds.
 
     Requires exponent ≤ rebias + exponent_end, so that the magnitude fits the lane.
     """
-    cdef int32_t first = t.rebias + 1
+    cdef place first = t.rebias + 1
     cdef lane flip = flip_of(exponent, t, significand)
     cdef lane kept = round_by(mode, negative, significand, cut_of(exponent, t), flip, random, t)
     exponent = exponent if exponent > first else first
     return ((<lane> (exponent - first)) << t.stored) + kept
+
+
+cdef inline lane flags_of(
+    const Mode mode, lane negative, lane significand, place exponent, lane over, lane random, const Target *t
+) noexcept nogil:
+    """The flags of one finite number (IEEE 754-2019 clause 7), as bits of stage.Flag."""
+    cdef lane one = <lane> t.one, flip = flip_of(exponent, t, significand)
+    cdef place cut = cut_of(exponent, t), most = 8 * sizeof(lane) - 1
+    # Below the smallest normal number: it loses more bits than a normal one, or lacks the hidden bit already.
+    cdef lane below = <lane> (significand != 0) & (
+        <lane> (cut > <place> t.cut) | <lane> (significand < (one << (t.stored + t.cut)))
+    )
+    # After rounding, with the exponent unbounded: one more bit is kept than gradual underflow keeps.
+    cdef lane wider = round_by(mode, negative, significand, cut - 1, flip ^ t.code_parity, random, t)
+    cdef lane tiny = below & (<lane> t.tiny_before | <lane> (wider < (one << (t.stored + 1))))
+    cdef lane inexact = <lane> ((significand & ((one << <lane> (cut if cut < most else most)) - 1)) != 0) | over
+    return (over * OVERFLOW) | ((tiny & inexact) * UNDERFLOW) | (inexact * INEXACT)

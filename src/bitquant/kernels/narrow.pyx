@@ -33,43 +33,26 @@
 
 from bitquant.kernels.fields cimport significand32, significand64_jammed, significand64_wide
 from bitquant.kernels.machine cimport (
-    carrier, code, int32_t, lane, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
+    carrier, code, int32_t, int64_t, lane, loop, place, select, uint8_t, uint16_t, uint32_t, uint64_t,
 )
-from bitquant.kernels.narrow cimport cut_of, flip_of, round_by, round_pack
+from bitquant.kernels.narrow cimport flags_of, round_pack
 from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment,
 )
 from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, RUN, UNDERFLOW, Block, Stage, Tally
 
-cdef inline lane flags_of(
-    const Mode mode, lane negative, lane significand, int32_t exponent, lane over, lane random, const Target *t
-) noexcept nogil:
-    """The flags of one finite number (IEEE 754-2019 clause 7), as bits of stage.Flag."""
-    cdef lane one = 1, flip = flip_of(exponent, t, significand)
-    cdef int32_t cut = cut_of(exponent, t), most = 8 * sizeof(lane) - 1
-    # Below the smallest normal number: it loses more bits than a normal one, or lacks the hidden bit already.
-    cdef lane below = <lane> (significand != 0) & (
-        <lane> (cut > <int32_t> t.cut) | <lane> (significand < (one << (t.stored + t.cut)))
-    )
-    # After rounding, with the exponent unbounded: one more bit is kept than gradual underflow keeps.
-    cdef lane wider = round_by(mode, negative, significand, cut - 1, flip ^ t.code_parity, random, t)
-    cdef lane tiny = below & (<lane> t.tiny_before | <lane> (wider < (one << (t.stored + 1))))
-    cdef lane inexact = <lane> ((significand & ((one << <lane> (cut if cut < most else most)) - 1)) != 0) | over
-    return (over * OVERFLOW) | ((tiny & inexact) * UNDERFLOW) | (inexact * INEXACT)
-
-
 cdef inline carrier finite(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
-    const uint32_t *words, size_t n, lane zero
+    const uint32_t *words, size_t n, lane zero, place field
 ) noexcept nogil:
-    """Design B. The type of `zero` says in which lanes. Returns the largest magnitude of the run."""
+    """Design B. The types of `zero` and `field` say in which lanes. Returns the largest magnitude of the run."""
     cdef Target row = t[0]
     cdef lane above = <lane> row.ceiling[0], beneath = <lane> row.ceiling[1], drops = <lane> row.zero_drops_sign
     cdef lane negative, significand, magnitude, ceiling, random = 0
     cdef carrier hidden, bits, most = 0, sign_bit = <carrier> row.sign_bit, sign
-    cdef int32_t exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef int32_t sign_from = top - row.sign_shift, last = row.rebias + row.exponent_end
+    cdef place exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
+    cdef place sign_from = top - row.sign_shift, last = row.rebias + row.exponent_end
     cdef size_t i
     hidden = (<carrier> 1) << stored
     for i in range(n):
@@ -77,13 +60,13 @@ cdef inline carrier finite(
         bits = source[i] & (((<carrier> 1) << top) - 1)
         most = most if most > bits else bits
         if lane is uint32_t:
-            exponent = <int32_t> ((bits if bits > hidden else hidden) >> stored)
+            exponent = <place> ((bits if bits > hidden else hidden) >> stored)
             if carrier is uint32_t:
                 significand = significand32(bits)
             else:
                 significand = significand64_jammed(bits)
         else:
-            significand = significand64_wide(bits, &exponent)
+            significand = significand64_wide(bits, <int64_t *> &exponent)
         if carrier is uint64_t:
             exponent = exponent if exponent < last else last
         if mode == STOCHASTIC:
@@ -157,9 +140,8 @@ cdef inline void patch(
             )
             flags = select[carrier](is_nan, ((quiet ^ 1) | <carrier> row.nan_invalid) * INVALID, flags)
             mask[i] = <uint8_t> flags
-            nans += is_nan
-    if counted:
-        tally.nans += nans * row.refuse_nan
+        nans += is_nan
+    tally.nans += nans * row.refuse_nan
 
 
 cdef inline void count(const uint8_t *mask, const Target *t, Tally *tally, size_t n) noexcept nogil:
@@ -232,7 +214,10 @@ cdef inline void in_mode(
                 at += length
                 continue
         hopeful = False
-        most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero)
+        if lane is uint32_t:
+            most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero, <int32_t> 0)
+        else:
+            most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero, <int64_t> 0)
         if most >= special or t.always_patch:
             patch(counted, source + at, target + at, mask + at, t, tally, length)
         if counted:

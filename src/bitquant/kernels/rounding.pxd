@@ -16,12 +16,13 @@
 #     nearest with ties up (P3109 writes that as a comparison with one bit more), C the nearest with ties to even. F + R
 #     may need a bit more than the lane has, so the loop asks for F > 2^bits − 1 − R.
 # (C) `mode` is a literal wherever these are called, so the chain below folds to one expression and the loop
-#     vectorises. A mode held in a variable inside the loop costs a factor of ten.
+#     vectorises. A mode held in a variable inside the loop costs a factor of ten. `one` is 1 and comes from memory: GCC 12
+#     does not vectorise a constant shifted by a 64-bit lane.
 # (D) Integers only. Source of the rules: IEEE 754-2019, clause 4.3; to_odd: Boldo and Melquiond, 2008; stochastic:
 #     IEEE P3109, interim report 4.0.
 """
 
-from bitquant.kernels.machine cimport int32_t, lane, uint32_t
+from bitquant.kernels.machine cimport lane, place, uint32_t
 
 cdef enum Mode:
     NEAREST_EVEN
@@ -76,25 +77,27 @@ cdef inline lane increment(const Mode mode, lane odd, lane negative, lane half) 
 
 
 cdef inline lane round_off(
-    const Mode mode, lane significand, lane cut, lane negative, lane flip
+    const Mode mode, lane significand, lane cut, lane negative, lane flip, lane one
 ) noexcept nogil:
     """significand / 2^cut, rounded. Requires 1 ≤ cut < width of the lane, significand < 2^(width − 2).
 
     `flip` is 1 where a result is even whose last kept bit is not (P3109's formats of one digit), else 0.
     """
     return (
-        significand + increment(mode, ((significand >> cut) & 1) ^ flip, negative, (<lane> 1) << (cut - 1))
+        significand + increment(mode, ((significand >> cut) & 1) ^ flip, negative, one << (cut - 1))
     ) >> cut
 
 
-cdef inline lane round_by_chance(lane significand, int32_t cut, lane random, const Chance *c) noexcept nogil:
+cdef inline lane round_by_chance(
+    lane significand, place cut, lane random, const Chance *c, lane one
+) noexcept nogil:
     """significand / 2^cut, rounded stochastically (Design B). Requires cut ≥ 1 and random < 2^bits; significand < 2^(width − 2) where
     cut reaches the width: a shift by more is then as good as one by the width, for nothing is left of it.
     """
-    cdef int32_t most = 8 * sizeof(lane) - 1, kept_cut = cut if cut < most else most, down = cut - <int32_t> c.bits
-    cdef int32_t up = -down if down < 0 else 0
+    cdef place most = 8 * sizeof(lane) - 1, kept_cut = cut if cut < most else most, down = cut - <place> c.bits
+    cdef place up = -down if down < 0 else 0
     cdef lane kept = significand >> <lane> kept_cut, fraction = significand - (kept << <lane> kept_cut)
-    cdef lane half, odd, scaled, one = 1
+    cdef lane half, odd, scaled
     down = down if down > 0 else 0
     down = down if down < most else most
     half = (one << <lane> down) >> 1

@@ -26,7 +26,7 @@ cdef inline void trim(
         magnitude = source[i] & ~sign_bit
         field = magnitude >> cut
         flip = none_left & <carrier> (field != 0) & ~field & 1
-        rounded = round_off(mode, magnitude, cut, <carrier> 0, flip) << cut
+        rounded = round_off(mode, magnitude, cut, <carrier> 0, flip, <carrier> 1) << cut
         rounded = rounded if rounded < largest else largest
         target[i] = select[carrier](magnitude >= infinity, magnitude, rounded) | (source[i] & sign_bit)
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.stage import Stage
 
 class FromWhole(Stage):
@@ -7,3 +8,6 @@ class FromWhole(Stage):
 
 class Resize(Stage):
     def __init__(self, **numbers: Any) -> None: ...
+
+class WholeToCodes(Stage):
+    def __init__(self, narrow: Narrow, signed: bool) -> None: ...

@@ -29,12 +29,12 @@ def inputs(source: Any, target: Any, *, random: int = RANDOM, seed: int = 0, cou
 
     - its own edges: zeros, every power of two, the ends of the subnormal and of the finite numbers, the infinities,
       and NaNs, quiet and signalling, with payloads empty, full and of one bit;
-    - every number of the target and every midpoint of two neighbours, the end of what is tiny, and half a step, one
-      step and two steps beyond the largest number. Of a target of more than 16 bits, its edges stand for all its
-      numbers, with 4096 codes drawn at random from all and 4096 from those in the range of the source;
+    - every number of the target and every midpoint of two neighbours, the end of what is tiny, and up to two steps
+      beyond the largest number. Of a target of more than 16 bits, its edges stand for all its numbers, with 4096
+      codes drawn at random from all and 4096 from those in the range of the source;
 
-    and `random` codes drawn at random: half of them from all, half from those in the range of the target. Whatever the
-    format has, both signs.
+    and `random` codes drawn at random: half of them from all, half from those in the range of the target. All this with
+    both signs, whatever signs the target has.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def inputs(source: Any, target: Any, *, random: int = RANDOM, seed: int = 0, cou
     --------
     >>> from bitquant import vectors
     >>> len(vectors.inputs("bfloat16", "int8")), len(vectors.inputs("float32", "int8", random=0))
-    (65536, 3184)
+    (65536, 4310)
     """
     origin, aim = format(source), format(target)
     for name, number in (("random", random), ("seed", seed), ("count", count)):
@@ -67,10 +67,10 @@ def inputs(source: Any, target: Any, *, random: int = RANDOM, seed: int = 0, cou
         numbers = _numbers(aim, origin, seed)
         values = np.unique(_exactly(numbers, aim) + 0.0)  # with one zero
         points = _points(values, aim)
-        parts = [_edges(origin), _near_points(points, origin), _drawn(origin, values, random, seed)]
-        if origin.is_integer:
-            parts.append(_near_integers(numbers, aim, origin))
-        codes = np.unique(np.concatenate(parts))
+        near = np.concatenate([_near_numbers(numbers, aim, origin), _near_points(points, origin)])
+        if origin.signed:
+            near = np.concatenate([near, _negated(near, origin)])
+        codes = np.unique(np.concatenate([_edges(origin), near, _drawn(origin, values, random, seed)]))
     if count is not None and count < codes.size:
         codes = np.sort(codes[np.argsort(_raw(codes.size, seed, 4), kind="stable")[:count]])
     return codes.astype(origin.code_dtype)
@@ -92,7 +92,7 @@ def _edges(fmt: Format) -> NDArray[np.uint64]:
         places = [0, *powers, *(field << t for field in range(1, 2**fmt.exponent_bits + 1)), *(top | f for f in fields)]
         if fmt.signed:
             places += [1 << fmt.magnitude_bits | place for place in places]
-    return np.array(sorted({place + step & whole for place, step in product(places, (-1, 0, 1))}), np.uint64)
+    return np.array(sorted({place + step & whole for place, step in product(places, (-2, -1, 0, 1, 2))}), np.uint64)
 
 
 def _numbers(aim: Format, origin: Format, seed: int) -> NDArray[np.uint64]:
@@ -117,11 +117,12 @@ def _points(values: NDArray[np.float64], aim: Format) -> NDArray[np.float64]:
         parts = [values, values[:-1] / 2 + values[1:] / 2]
         if values.size > 1:
             for end, step in ((values[-1], values[-1] - values[-2]), (values[0], values[0] - values[1])):
-                parts.append(end + step * np.array([0.5, 1.0, 2.0]))
+                parts.append(end + step * np.array([0.5, 1.0, 1.5, 2.0]))
         if aim.kind == "float":
             tiny = aim.smallest_normal - aim.smallest_subnormal / 4  # rounds to the smallest normal number at p digits
-            parts.append(np.array([tiny, -tiny]))
+            parts.append(np.array([tiny]))
     points = np.concatenate(parts)
+    points = np.concatenate([points, -points])
     return np.asarray(points[np.isfinite(points)])
 
 
@@ -131,14 +132,17 @@ def _near_points(points: NDArray[np.float64], origin: Format) -> NDArray[np.uint
     return _with_next(np.unique(np.concatenate(codes)).astype(np.uint64), origin)
 
 
-def _near_integers(numbers: NDArray[np.uint64], aim: Format, origin: Format) -> NDArray[np.uint64]:
-    """Of an integer source, which may have more bits than FP64: at numbers of the target and in the middle between."""
+def _near_numbers(numbers: NDArray[np.uint64], aim: Format, origin: Format) -> NDArray[np.uint64]:
+    """Those near the numbers of the target; of integers, which may have more bits than FP64, near the midpoints too."""
     held = numbers.astype(aim.code_dtype)
-    codes = [encode(held, origin, aim, rounding=rounding, overflow="saturate") for rounding in _AROUND]
-    turn = np.uint64(2 ** (origin.bits - 1) if origin.signed else 0)  # two's complement in the order of the numbers
-    places = np.unique(np.concatenate(codes).astype(np.uint64) ^ turn)
-    middles = places[:-1] + (places[1:] - places[:-1]) // np.uint64(2)
-    return _with_next(np.concatenate([places, middles]) ^ turn, origin)
+    codes = np.unique([encode(held, origin, aim, rounding=rounding, overflow="saturate") for rounding in _AROUND])
+    codes = codes.astype(np.uint64)
+    if origin.is_integer:
+        turn = np.uint64(2 ** (origin.bits - 1) if origin.signed else 0)  # two's complement in the numbers' order
+        places = np.sort(codes ^ turn)
+        middles = places[:-1] + (places[1:] - places[:-1]) // np.uint64(2)
+        codes = np.concatenate([codes, middles ^ turn])
+    return _with_next(codes, origin)
 
 
 def _with_next(codes: NDArray[np.uint64], fmt: Format) -> NDArray[np.uint64]:
@@ -163,9 +167,15 @@ def _among(fmt: Format, ends: list[float], raw: NDArray[np.uint64]) -> NDArray[n
     words = raw >> np.uint64(1) if fmt.signed else raw
     found = np.uint64(low) + words % np.uint64(min(high - low + 1, 2**64 - 1))
     if fmt.signed:
-        negative = np.uint64(0) - found if fmt.is_integer else found | np.uint64(1 << fmt.magnitude_bits)
-        found = np.where(raw & np.uint64(1) == 1, negative, found)
-    return np.asarray(found & np.uint64(2**fmt.bits - 1))
+        found = np.where(raw & np.uint64(1) == 1, _negated(found, fmt), found)
+    return np.asarray(found)
+
+
+def _negated(codes: NDArray[np.uint64], fmt: Format) -> NDArray[np.uint64]:
+    """The codes of the negatives; of the lowest integer, itself."""
+    if fmt.is_integer:
+        return np.asarray(np.uint64(0) - codes & np.uint64(2**fmt.bits - 1))
+    return codes ^ np.uint64(1 << fmt.magnitude_bits)
 
 
 def _raw(size: int, seed: int, stream: int) -> NDArray[np.uint64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bitquant.arrays import Array
 from bitquant.convert import convert, encode, source_of
+from bitquant.dialects import dialect, rules_of
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
 from bitquant.rules import Flags
@@ -35,7 +36,7 @@ class Vectors:
     known : int
         The flags that are told, as such a sum: a file may have been written without.
     rules : dict
-        The rules that were given for the conversion.
+        The rules that were given for the conversion, and those of the dialect.
     nans, ranges : int
         How many inputs were left out because the rules refuse them: NaNs, and numbers beyond the range.
     """
@@ -127,9 +128,9 @@ def check(received: Vectors, *, any_nan: bool = False, **rules: Any) -> Report:
     received : Vectors
         As `read` returns them.
     any_nan : bool
-        Whether every quiet NaN is as good as the expected one.
+        Whether every quiet NaN is as good as the expected one. Under a dialect that does not tell NaN codes any is.
     **rules
-        As for `convert`: the rules that the conversion is said to follow.
+        As for `convert`: the rules, or the dialect, that the conversion is said to follow.
 
     Returns
     -------
@@ -138,8 +139,10 @@ def check(received: Vectors, *, any_nan: bool = False, **rules: Any) -> Report:
     expected, places = _made(received.source, received.target, received.inputs, rules)
     outputs, flags = received.outputs[places], received.flags[places]
     differs = outputs != expected.outputs
-    if any_nan and received.target.kind == "float":
-        differs &= ~(_nan(expected.outputs, received.target)[0] & _nan(outputs, received.target)[1])
+    whatever = _any_nan(received, rules)
+    if (any_nan or whatever) and received.target.is_float:
+        nan, quiet = _nan(outputs, received.target)
+        differs &= ~(_nan(expected.outputs, received.target)[0] & (nan if whatever else quiet))
     differs |= (flags ^ expected.flags) & received.known != 0
     judged = Vectors(received.source, received.target, expected.inputs, outputs, flags, received.known, expected.rules)
     return Report(judged, expected, places, np.flatnonzero(differs))
@@ -152,8 +155,21 @@ def _codes(codes: Any, origin: Format) -> Array:
     return np.asarray(array.astype(array.dtype.newbyteorder("="), copy=False)).view(origin.code_dtype)
 
 
-def _made(origin: Format, aim: Format, codes: Array, rules: dict[str, Any]) -> tuple[Vectors, NDArray[np.intp]]:
+def _any_nan(received: Vectors, rules: dict[str, Any]) -> bool:
+    """Whether the dialect says no more than that NaN gives NaN."""
+    if rules.get("dialect") is None:
+        return False
+    conversion = dialect(rules["dialect"]).conversion(received.source.name, received.target.name)
+    return conversion is not None and not conversion.nan_codes
+
+
+def _made(origin: Format, aim: Format, codes: Array, given: dict[str, Any]) -> tuple[Vectors, NDArray[np.intp]]:
     """The vectors of those inputs that are not refused, and where they stand among all."""
+    rules = {name: rule for name, rule in given.items() if rule is not None}
+    told = dict(rules)
+    if "dialect" in rules:
+        rules |= rules_of(rules.pop("dialect"), origin, aim, rules)
+        told |= rules
     nan = _nan(codes, origin)[0]
     refused = nan if nan.any() and _refuses(codes[nan][:1], origin, aim, rules) else np.zeros(codes.shape, np.bool_)
     nans = int(np.count_nonzero(refused))
@@ -167,7 +183,7 @@ def _made(origin: Format, aim: Format, codes: Array, rules: dict[str, Any]) -> t
     flags = Flags(record=True)
     outputs = np.asarray(encode(kept, aim, origin, flags=flags, **rules))
     ranges = int(np.count_nonzero(refused)) - nans
-    made = Vectors(origin, aim, kept, outputs, np.asarray(flags.mask), ALL_FLAGS, rules, nans, ranges)
+    made = Vectors(origin, aim, kept, outputs, np.asarray(flags.mask), ALL_FLAGS, told, nans, ranges)
     return made, np.flatnonzero(~refused)
 
 
