@@ -845,6 +845,8 @@ def floor_place(number: Number, fmt: Format) -> tuple[int, bool]:
         lowest, largest = fmt.low, fmt.high
     elif number.numerator == 0:
         return (0, False) if fmt.has_zero else (-1, True)
+    elif number.sign and not fmt.signed:
+        return -1, True
     else:
         exponent = max(floor_log2(number.numerator, number.denominator), fmt.emin)
         count, inexact, quantum = round_to_digits(number, exponent, fmt, "toward_negative")

@@ -14,61 +14,67 @@ import pytest
 import bitquant as bq
 import reference
 from bitquant import grid
+from judging import EVERY, TABLE, judge_of, ours_of
 
-NAMES = [fmt.name for fmt in bq.formats()]
-DTYPES = [fmt.name for fmt in bq.formats() if fmt.dtype is not None]
-PAIRS = list(itertools.product(DTYPES, NAMES))
+# Of every kind: with and without infinity, NaN, sign and zero; subnormals of float64; integers and codebooks.
+SOURCES = [
+    *("bfloat16", "float8_e5m2", "float8_e4m3fn", "float8_e4m3fnuz", "float6_e2m3fn", "float8_e8m0fnu"),
+    *("int4", "uint8", "int64", "uint64"),
+]
+SOME = [*SOURCES, "float64", "float32", "nf4", "uneven", "binary8p3ue", "binary6p1uf", "exmy(3, 0, nan=None)"]
+PAIRS = [(source, target) for source in ("float64", "float32") for target in EVERY if target != "cubes"]
+PAIRS += [(source, target) for source in SOURCES for target in SOME if (source[-2:], target) != ("64", "uneven")]
 
 
 def codes_near_edges(name):
-    """All codes of a format of up to 16 bits; of the others the edges, all powers of two, NaNs, and a sample."""
-    fmt = reference.FORMATS[name]
-    if fmt.bits <= 16:
-        return list(range(1 << fmt.bits))
+    """All codes of a format of up to 12 bits; of the others the edges, all powers of two, NaNs, and a sample."""
+    judge = judge_of(name)
+    if judge.bits <= 12:
+        return list(range(judge.code_count))
     draw = random.Random(name)
-    places = reference.edge_places(fmt) | {draw.randrange(fmt.infinity) for _ in range(1000)}
-    codes = {sign | place for place in places for sign in (0, fmt.sign_bit)}
-    return sorted(codes | reference.nan_codes(fmt))
+    places = reference.edge_places(judge) | {draw.randrange(judge.last_place) for _ in range(1000)}
+    if judge.kind == "codebook":
+        return sorted(places)
+    codes = {reference.code_at(sign * place, judge, int(sign < 0)) for place in places for sign in (1, -1)}
+    return sorted(codes | reference.nan_codes(judge)) if judge.kind == "float" else sorted(codes)
 
 
 def array_of(codes, name):
     """Codes in the word that holds them."""
-    return np.array(codes, bq.format(name).code_dtype)
+    return np.array(codes, ours_of(name).code_dtype)
 
 
 # --- Fields -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_fields_make_up_the_number_that_the_code_stands_for(name):
-    fmt, judge = bq.format(name), reference.FORMATS[name]
+    fmt, judge = ours_of(name), judge_of(name)
     codes = codes_near_edges(name)
-    sign, exponent, significand = bq.fields(array_of(codes, name), name)
+    sign, exponent, significand = bq.fields(array_of(codes, name), fmt)
     assert (sign.dtype, exponent.dtype, significand.dtype) == (np.uint8, np.uint16, fmt.code_dtype)
     for code, s, e, m in zip(codes, sign.tolist(), exponent.tolist(), significand.tolist(), strict=True):
         number = reference.decode(code, judge)
-        if judge.kind == "integer":
-            assert (s, e) == (code >> 7 if judge.signed else 0, 0)
-            assert m - 128 * s * judge.signed == number.fraction
-            continue
-        assert s == number.sign
-        if e == 2**fmt.exponent_bits - 1:
-            assert number.kind == ("nan" if m else "infinity")
+        if judge.kind == "codebook":
+            assert (s, e, m) == (0, 0, code)
+        elif judge.kind == "integer":
+            assert (s, e) == (int(number.fraction < 0), 0)
+            assert m - s * 2 ** (judge.bits - 1) == number.fraction
+        elif number.kind == "finite":
+            hidden = 1 << fmt.significand_bits if e or not judge.has_zero else 0
+            value = (m + hidden) * Fraction(2) ** (max(e, judge.has_zero) - judge.bias - judge.significand_bits)
+            assert (s, abs(number.fraction)) == (number.sign, value)
         else:
-            value = (m + (1 << fmt.significand_bits if e else 0)) * Fraction(2) ** (
-                max(e, 1) - fmt.bias - judge.precision + 1
-            )
-            assert number.kind == "finite"
-            assert abs(number.fraction) == value
+            assert s * judge.sign_bit | e << judge.significand_bits | m == code
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_from_fields_undoes_fields(name):
+    fmt = ours_of(name)
     codes = array_of(codes_near_edges(name), name)
-    back = bq.from_fields(*bq.fields(codes, name), name)
+    back = bq.from_fields(*bq.fields(codes, fmt), fmt)
     assert back.dtype == codes.dtype
     assert np.array_equal(back, codes)
-    fmt = bq.format(name)
     if fmt.dtype is not None:
         assert np.array_equal(bq.from_fields(*bq.fields(codes.view(fmt.dtype)), fmt), codes)
 
@@ -103,17 +109,17 @@ def test_the_grid_does_not_depend_on_the_layout(layout):
 # --- Distance -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_distance_counts_the_places_between(name):
-    judge = reference.FORMATS[name]
+    fmt, judge = ours_of(name), judge_of(name)
     codes = [code for code in codes_near_edges(name) if reference.decode(code, judge).kind != "nan"]
     draw = random.Random(name)
     other = draw.sample(codes, len(codes))
     theirs = [reference.ulp_distance(a, b, judge) for a, b in zip(codes, other, strict=True)]
-    ours = bq.ulp_distance(array_of(codes, name), array_of(other, name), name)
+    ours = bq.ulp_distance(array_of(codes, name), array_of(other, name), fmt)
     assert ours.dtype == np.uint64
     assert ours.tolist() == theirs
-    assert bq.ulp_distance(array_of(other, name), array_of(codes, name), name).tolist() == theirs
+    assert bq.ulp_distance(array_of(other, name), array_of(codes, name), fmt).tolist() == theirs
 
 
 # a, b, format, distance, why
@@ -128,7 +134,16 @@ DISTANCES = [
     (np.float32(1), 2.0, None, 2**23, "the format is that of a"),
     (-128, 127, "int8", 255, "integers"),
     (0, 255, "uint8", 255, "integers without sign"),
-    (1, 2, None, 2**52, "Python integers are numbers of float64"),
+    (1, 2, None, 1, "Python integers are numbers of int64"),
+    (-(2**63), 2**63 - 1, None, 2**64 - 1, "int64 from end to end"),
+    (np.uint64(0), np.uint64(2**64 - 1), None, 2**64 - 1, "uint64 from end to end"),
+    (np.int16(-3), np.int16(4), None, 7, "int16 is a format"),
+    (np.uint16(3), np.uint16(4), None, 1, "and uint16 one of numbers"),
+    (1.0, 2.0, "float8_e8m0fnu", 1, "powers of two"),
+    (-6.0, 6.0, "float4_e2m1fn", 14, "from end to end, zero once"),
+    (-0.0, 0.0, "float8_e4m3fnuz", 0, "where there is one zero"),
+    (-np.inf, 65536.0 * 0.75, "binary8p3se", 253, "from minus infinity to the largest number"),
+    (-1.0, 1.0, "nf4", 15, "the difference of the codes"),
     (np.uint8(3), np.uint8(250), None, 247, "uint8 is a format"),
     (np.uint16(0x3C00), np.uint16(0x3C01), "float16", 1, "codes"),
     (np.uint32(0x3F800), np.float32(1), "tfloat32", 0x3F800 - 0x1FC00, "a code and a number"),
@@ -150,18 +165,28 @@ def test_distances_broadcast():
 # --- Spacing ------------------------------------------------------------------------------------------------
 
 
+def has(number, judge):
+    """Tell whether a number lies in the finite range of a format."""
+    if number.kind != "finite":
+        return False
+    if judge.kind == "integer":
+        return judge.low <= number.fraction <= judge.high
+    if judge.kind == "codebook":
+        return judge.values[0] <= number.fraction <= judge.values[-1]
+    high = reference.value_at(judge.largest, judge)
+    return (-high if judge.signed else reference.value_at(0, judge)) <= number.fraction <= high
+
+
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_the_spacing_is_one_ulp_of_the_format(source, target):
-    judge, aim = reference.FORMATS[source], reference.FORMATS[target]
+    judge, aim = judge_of(source), judge_of(target)
     numbers = sample(source, target)
-    ours = bq.spacing(array_of(numbers, source).view(bq.format(source).dtype), target)
+    ours = bq.spacing(array_of(numbers, source).view(ours_of(source).dtype), ours_of(target))
     assert ours.dtype == np.float64
-    low, high = (aim.low, aim.high) if aim.kind == "integer" else 2 * [reference.value_at(aim.largest, aim)]
     for code, spacing in zip(numbers, ours.tolist(), strict=True):
         number = reference.decode(code, judge)
-        inside = number.kind == "finite" and (-abs(low) if aim.signed else 0) <= number.fraction <= high
-        if inside:
-            assert Fraction(spacing) == reference.spacing(number.fraction, aim), f"{code:#x}"
+        if has(number, aim):
+            assert spacing == float(reference.spacing(number.fraction, aim)), f"{code:#x}"
         else:
             assert np.isnan(spacing), f"{code:#x}"
 
@@ -181,7 +206,15 @@ SPACINGS = [
     (-0.5, "uint8", np.nan, "there are none below 0"),
     (np.inf, "bfloat16", np.nan, "infinity"),
     (np.nan, "int8", np.nan, "NaN"),
-    (3, None, 2.0**-51, "a Python integer is a number of float64"),
+    (3, None, 1.0, "a Python integer is a number of int64"),
+    (448, "float8_e4m3fn", 32.0, "the largest number, in the binade of NaN"),
+    (448.001, "float8_e4m3fn", np.nan, "beyond it"),
+    (5, "float8_e8m0fnu", 4.0, "from 4 to 8"),
+    (0, "float8_e8m0fnu", np.nan, "which has no zero"),
+    (-1, "binary8p3ue", np.nan, "which has no sign"),
+    (30, "iq4_nl", 13.0, "from 25 to 38"),
+    (113, "iq4_nl", 24.0, "from the last value down"),
+    (114, "iq4_nl", np.nan, "beyond the last value"),
 ]
 
 
@@ -189,20 +222,20 @@ SPACINGS = [
 def test_named_spacings(x, fmt, spacing, why):
     ours = bq.spacing(x, fmt)
     assert ours == spacing or (np.isnan(ours) and np.isnan(spacing)), why
-    named = bq.format(fmt or "float64").spacing(float(x))
+    named = bq.format(fmt or "int64").spacing(float(x))
     assert named == spacing or (np.isnan(named) and np.isnan(spacing)), f"Format.spacing: {why}"
 
 
 # --- Neighbours ---------------------------------------------------------------------------------------------
 
 
-def sample(source, target, most=1200):
+def sample(source, target, most=400):
     """Codes of a source next to the numbers of a target and halfway between them, infinities and NaNs too."""
-    judge, aim = reference.FORMATS[source], reference.FORMATS[target]
-    codes = list(reference.boundaries(judge, aim, samples=60, whole=1 << 8))
-    edges = {0, judge.sign_bit, 1, judge.sign_bit | 1, judge.largest}
+    judge, aim = judge_of(source), judge_of(target)
+    codes = list(reference.boundaries(judge, aim, samples=20, whole=1 << 6))
+    edges = {reference.code_at(sign * place, judge) for place in (0, 1, 2, judge.largest) for sign in (1, -1)}
     if judge.kind == "float":
-        edges |= {judge.infinity, judge.infinity | judge.sign_bit, judge.sign_bit | judge.largest}
+        edges |= {reference.code_at(sign * judge.last_place, judge) for sign in (1, -1)} | {judge.sign_bit}
         edges |= reference.nan_codes(judge)
     draw = random.Random(f"{source} {target}")
     return sorted(edges | set(draw.sample(codes, min(len(codes), most))))
@@ -210,14 +243,13 @@ def sample(source, target, most=1200):
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_neighbours_are_the_references(source, target):
-    judge, aim = reference.FORMATS[source], reference.FORMATS[target]
+    judge, aim, fmt = judge_of(source), judge_of(target), ours_of(target)
     codes = sample(source, target)
-    if aim.kind == "integer":
+    if aim.nan is None:
         codes = [code for code in codes if reference.decode(code, judge).kind != "nan"]
-    x = array_of(codes, source).view(bq.format(source).dtype)
-    below, above = bq.neighbours(x, target)
-    fmt = bq.format(target)
-    assert below.dtype == above.dtype == (fmt.code_dtype if fmt.dtype is None else fmt.dtype)
+    x = array_of(codes, source).view(ours_of(source).dtype)
+    below, above = bq.neighbours(x, fmt)
+    assert below.dtype == above.dtype == fmt.array_dtype
     below, above = below.view(fmt.code_dtype).tolist(), above.view(fmt.code_dtype).tolist()
     for code, down, up in zip(codes, below, above, strict=True):
         theirs = reference.neighbours(code, judge, aim)
@@ -245,6 +277,16 @@ def test_named_neighbours():
     assert bq.neighbours(300, "int8") == (127, 127)
     assert bq.neighbours(np.uint8([0, 255])).below.tolist() == [0, 254]
     assert bq.neighbours(ml_dtypes.bfloat16(1)).above == 1 + 2**-7
+    assert bq.neighbours(1, "int64") == (0, 2)
+    assert bq.neighbours(np.int64([-(2**63), 2**63 - 1])).above.tolist() == [-(2**63) + 1, 2**63 - 1]
+    assert bq.neighbours(np.uint64([0, 2**64 - 1])).below.tolist() == [0, 2**64 - 2]
+    assert bq.neighbours(500.0, "float8_e4m3fn") == (448, 448)
+    assert bq.neighbours(1.0, "float8_e8m0fnu") == (0.5, 2)
+    assert bq.neighbours(0.0, "float8_e8m0fnu") == (2.0**-127, 2.0**-127)
+    assert bq.neighbours(0.0, "float8_e4m3fnuz") == (-(2.0**-10), 2.0**-10)
+    assert bq.neighbours(2.0, "float4_e2m1fn") == (1.5, 3)
+    assert bq.neighbours([0.0, 0.1, -2, 1], "nf4").below.tolist() == [6, 8, 0, 14]
+    assert bq.neighbours([0.0, 0.1, -2, 1], "nf4").above.tolist() == [8, 9, 0, 15]
     assert bq.neighbours([[1.0], [2.0]], "tfloat32").above.tolist() == [[0x1FC01], [0x20001]]
 
 
@@ -302,11 +344,9 @@ def test_what_makes_no_sense_is_refused_by_name(call, message):
 def test_the_grid_does_not_depend_on_the_state_of_the_fpu(witness, state):
     if reason := witness.absent("mxcsr"):
         pytest.skip(reason)
-    for source, target in itertools.product(("float64", "float32"), NAMES):
-        codes = [
-            code for code in sample(source, target) if reference.decode(code, reference.FORMATS[source]).kind != "nan"
-        ]
-        x = array_of(codes, source).view(bq.format(source).dtype)
+    for source, target in itertools.product(("float64", "float32"), TABLE):
+        codes = [code for code in sample(source, target, 100) if reference.decode(code, judge_of(source)).kind != "nan"]
+        x = array_of(codes, source).view(ours_of(source).dtype)
 
         def work(x=x, target=target):
             return [part.tobytes() for part in (bq.spacing(x, target), *bq.neighbours(x, target), *bq.fields(x))]
@@ -323,4 +363,8 @@ def test_all_names_of_the_module_are_public():
 
 
 def test_unsigned_integers_without_a_format_are_numbers_not_codes():
-    assert bq.ulp_distance(np.uint16(1), np.uint16(2)) == bq.ulp_distance(1.0, 2.0) == 2**52
+    assert bq.ulp_distance(np.uint16(0x3C00), np.uint16(0x4000)) == 0x400
+    assert bq.ulp_distance(np.uint16(0x3C00), np.uint16(0x4000), "float16") == 0x400
+    assert bq.ulp_distance(np.uint16(1), 3.0, "float16") == bq.ulp_distance(np.float16(1e-7), 3.0, "float16") + 1
+    assert bq.spacing(np.uint16(0x3C00)) == 1
+    assert bq.neighbours(np.uint16(0x3C00)) == (0x3BFF, 0x3C01)

@@ -18,9 +18,15 @@ from bitquant import plans
 from bitquant.kernels import levels as level_kernel
 from bitquant.kernels import stats
 from bitquant.kernels.affine import Affine
+from bitquant.kernels.codebook import ToCodebook
 from bitquant.kernels.integer import ToInteger
+from bitquant.kernels.lookup import Lookup
 from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.pipeline import Pipeline
+from bitquant.kernels.shrink import Shrink
+from bitquant.kernels.stage import Stage
+from bitquant.kernels.trim import Trim
+from bitquant.kernels.whole import FromWhole, Resize
 from bitquant.kernels.widen import FromInteger, Widen
 
 # --- What is right, for each case to spoil in one place -----------------------------------------------------
@@ -102,6 +108,20 @@ def extremes(source=None, widen=None, word=4, inner=4, low=None, high=None):
     return stats.extremes(source, widen, word, inner, low, high, False)
 
 
+def codebook(thresholds=3, levels=4, word=4, counted=False, **other):
+    """Make a ToCodebook of four values, or of so many keys and levels."""
+    keys = np.zeros(thresholds, f"i{word}") if isinstance(thresholds, int) else thresholds
+    values = np.zeros(levels, f"u{word}") if isinstance(levels, int) else levels
+    return ToCodebook(
+        keys, values, counted, **({"nan": 0, "refuse_nan": 0, "refuse_overflow": 0, "flush_input": 0} | other)
+    )
+
+
+def random_run(random):
+    """Round eight numbers with given random integers."""
+    return plans.conversion(bq.FP32, bq.FP16, bq.Stochastic(8)).run(F32(8), np.zeros(8, np.uint16), None, 0, 8, random)
+
+
 def back(source=None, target=None, table=None, inner=4, place=0):
     """Call `dequantize` with what is right but for the given."""
     source = I8(12) if source is None else source
@@ -141,14 +161,77 @@ MISUSES = {
     "mask strided": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(16, np.uint8)[::2]),
     "mask read-only": lambda: pipeline().run(F32(8), np.zeros(8, np.uint16), read_only(np.zeros(8, np.uint8))),
     # Stages of words that no loop is for.
-    "widen from one byte": lambda: Widen(1, 4),
-    "widen to two bytes": lambda: Widen(2, 2),
-    "narrow from two bytes": lambda: Narrow(2, 2, False),
-    "narrow to one byte": lambda: Narrow(4, 1, False),
-    "from integers of two bytes": lambda: FromInteger(2, 4, True),
-    "from integers to two bytes": lambda: FromInteger(1, 2, True),
-    "to integers of two bytes": lambda: ToInteger(4, 2, False),
-    "to integers from two bytes": lambda: ToInteger(2, 1, False),
+    **{
+        f"widen from {source} to {target} bytes": lambda sizes=(source, target): Widen(*sizes, rebias=0, unit=0)
+        for source, target in ((1, 4), (1, 8), (2, 2), (8, 4), (3, 4), (4, 16), (0, 0), (-2, 4))
+    },
+    "widen what float32 does not hold": lambda: Widen(2, 4, rebias=1, unit=-1100),
+    "widen by nothing": lambda: Widen(2, 4),
+    "widen by words": lambda: Widen(2, 4, rebias=0, unit=0, shift="13"),
+    **{
+        f"narrow from {source} to {target} bytes{', counted' * counted}":
+            lambda sizes=(source, target, counted): Narrow(*sizes)
+        for source, target, counted in (
+            *((2, 2, 0), (1, 1, 0), (4, 8, 0), (8, 1, 0), (8, 2, 0), (4, 3, 0), (4, 0, 0)),
+            *((4, 1, 1), (4, 2, 1), (8, 2, 1), (16, 8, 1)),
+        )
+    },
+    "narrow by words": lambda: Narrow(4, 2, False, stored="10"),
+    **{
+        f"from integers of {source} to {target} bytes": lambda sizes=(source, target): FromInteger(*sizes, True)
+        for source, target in ((4, 4), (8, 8), (1, 2), (2, 2), (3, 4), (0, 8))
+    },
+    **{
+        f"to integers of {target} from {source} bytes{', counted' * counted}":
+            lambda sizes=(source, target, counted): ToInteger(*sizes)
+        for source, target, counted in ((4, 2, 0), (2, 1, 0), (8, 4, 0), (4, 8, 0), (4, 1, 1), (8, 1, 1), (1, 1, 0))
+    },
+    **{
+        f"shrink {source} to {target} bytes": lambda sizes=(source, target): Shrink(*sizes)
+        for source, target in ((4, 4), (8, 8), (2, 1), (4, 8), (1, 1), (4, 3), (4, 0))
+    },
+    **{
+        f"trim {bits} bits of {size} bytes": lambda size=size, bits=bits: Trim(size, bits, False)
+        for size, bits in ((2, 5), (1, 1), (16, 1), (4, 0), (4, 24), (4, -1), (8, 0), (8, 53), (8, 64))
+    },
+    "whole numbers by words": lambda: FromWhole(mode="nearest"),
+    "resize by words": lambda: Resize(low="0"),
+    "a stage of its own": lambda: Pipeline((Stage(),)).run(F32(8), F32(8)),
+    # Tables ...
+    "look up codes of four bytes": lambda: Lookup(4, np.zeros(256, np.uint32)),
+    "look up no bytes": lambda: Lookup(0, np.zeros(1, np.uint32)),
+    "look up in too few": lambda: Lookup(1, np.zeros(255, np.uint32)),
+    "look up in too many": lambda: Lookup(1, np.zeros(65536, np.uint32)),
+    "look two bytes up in 256": lambda: Lookup(2, np.zeros(256, np.uint32)),
+    "look up half words": lambda: Lookup(1, np.zeros(256, np.uint16)),
+    "look up complex words": lambda: Lookup(1, np.zeros(256, "c16")),
+    "look up in strides": lambda: Lookup(1, np.zeros(512, np.uint32)[::2]),
+    "look up in a transposed table": lambda: Lookup(1, np.zeros((16, 16), np.uint32).T),
+    "look up in nothing": lambda: Lookup(1, None),
+    "look up in a list": lambda: Lookup(1, [0] * 256),
+    # ... and codebooks.
+    "a codebook of one value": lambda: codebook(1, 1),
+    "a codebook of no value": lambda: codebook(1, 0),
+    "a codebook without thresholds": lambda: codebook(0, 2),
+    "a codebook of too few thresholds": lambda: codebook(3, 5),
+    "a codebook of thresholds that no depth has": lambda: codebook(4, 4),
+    "a codebook of another word": lambda: codebook(levels=np.zeros(4, np.uint64)),
+    "a codebook of half words": lambda: codebook(word=2),
+    "a codebook of complex words": lambda: codebook(np.zeros(3, "c16"), np.zeros(4, "c16")),
+    "a codebook of strided thresholds": lambda: codebook(np.zeros(6, np.int32)[::2]),
+    "a codebook of strided levels": lambda: codebook(levels=np.zeros(8, np.uint32)[::2]),
+    "a codebook of nothing": lambda: ToCodebook(None, np.zeros(4, np.uint32), False),
+    "a codebook without levels": lambda: ToCodebook(np.zeros(3, np.int32), None, False),
+    "a codebook of lists": lambda: ToCodebook([0] * 3, [0] * 4, False),
+    "a codebook without rules": lambda: ToCodebook(np.zeros(3, np.int32), np.zeros(4, np.uint32), False),
+    # Random integers.
+    "random too short": lambda: random_run(np.zeros(7, np.uint32)),
+    "random too long": lambda: random_run(np.zeros(9, np.uint32)),
+    "random of bytes": lambda: random_run(np.zeros(8, np.uint8)),
+    "random of long words": lambda: random_run(np.zeros(8, np.uint64)),
+    "random with signs": lambda: random_run(np.zeros(8, np.int32)),
+    "random strided": lambda: random_run(np.zeros(16, np.uint32)[::2]),
+    "random in a list": lambda: random_run([0] * 8),
     # A quantizer's parameters ...
     "halves as words": lambda: kernel(word=2),
     "a stage of another word": lambda: kernel(word=8, widen=stages()[0]),
@@ -300,6 +383,17 @@ def test_misuse_is_refused(outcomes, name):
 
 
 def test_what_the_cases_spoil_is_right():
+    Pipeline((codebook(), Shrink(4, 1)))
+    codebook(63, 33, word=8, counted=True)
+    random_run(np.zeros(8, np.uint32))
+    Lookup(2, np.zeros(65536, np.uint64))
+    Trim(4, 23, True)
+    Trim(8, 52, False)
+    Widen(2, 4, rebias=0, unit=0, shift=13)
+    Widen(2, 8, rebias=2**64 - 1, unit=-1100)
+    FromInteger(4, 8, True)
+    FromWhole(mode=0)
+    Resize(low=0)
     assert pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(8, np.uint8)) is not None
     Pipeline(stages())
     codes = I8(8)

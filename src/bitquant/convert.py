@@ -246,7 +246,8 @@ def round_bits(
     keep : int
         How many stored significand bits stay, from 0 to all 23 or 52; the others become zero.
     ties : {"even", "away"}
-        Which of two equally near numbers is taken: with an even last kept bit, or of larger magnitude.
+        Which of two equally near numbers is taken: with an even last kept bit (of the exponent field, where none is
+        kept), or of larger magnitude.
     out, threads
         As for `convert`.
 

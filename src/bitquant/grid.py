@@ -186,11 +186,12 @@ def spacing(x: Any, fmt: Any = None) -> Any:
         field = np.asarray(fields(down, target).exponent).astype(np.int64)
         result = _power_of_two(np.maximum(field, int(target.zero)) - target.bias - target.significand_bits)
     outside = np.zeros(array.shape, np.bool_)
+    beyond = Flags.INVALID | Flags.OVERFLOW | (0 if target.zero else Flags.UNDERFLOW)
     rounding: Rounding
     for rounding in ("toward_negative", "toward_positive"):  # a number beyond the largest overflows away from zero
         flags = Flags(record=True)
         encode(array, target, origin, rounding=rounding, overflow="saturate", nan="max", flags=flags)
-        outside |= np.asarray(flags.mask) & (Flags.INVALID | Flags.OVERFLOW) != 0
+        outside |= np.asarray(flags.mask) & beyond != 0
     return give_back(np.where(outside | _nan_among(array, origin), np.nan, result))
 
 
@@ -241,24 +242,22 @@ def _next(array: Array, origin: Format, target: Format, step: int) -> NDArray[An
     """The codes of the next numbers in one direction."""
     flags = Flags(record=True)
     rounding = "toward_positive" if step > 0 else "toward_negative"
-    codes = np.asarray(encode(array, target, origin, rounding=rounding, overflow=_ends_rule(target), flags=flags))
+    nan = _nan_among(array, origin)
+    overflow: Overflow = "ieee" if target.infinity else "saturate"
+    codes = np.asarray(encode(array, target, origin, rounding=rounding, overflow=overflow, flags=flags))
     exact = flags.mask == 0
-    nan = _is_nan(codes, target)
+    if target.infinity and not target.signed:  # which gives NaN for a negative number
+        codes = np.where(_is_nan(codes, target) & ~nan, target.code_dtype.type(0), codes)
     places = np.where(nan, 0, _order(codes, target))
-    low, high = _ends(target)
-    moved = np.clip(np.where(exact & ~nan, places + step, places), low, high)
+    end = _ends(target)[step > 0]
+    moved = places + np.where(exact & ~nan & (places != end), step, 0)
     return np.where(nan | ~exact, codes, _at(moved, target, step)).astype(target.code_dtype)
-
-
-def _ends_rule(fmt: Format) -> Overflow:
-    """The overflow rule under which a number beyond the ends goes to the end, or to infinity where there is one."""
-    return "ieee" if fmt.infinity and fmt.signed else "saturate"
 
 
 def _ends(fmt: Format) -> tuple[int, int]:
     """The lowest and the highest place."""
     if fmt.is_integer:
-        return int(fmt.min), int(fmt.max)
+        return int(fmt.min) - _offset(fmt), int(fmt.max) - _offset(fmt)
     high = fmt.largest_code + fmt.infinity
     return -high if fmt.signed else 0, high
 
@@ -292,12 +291,18 @@ def _places(codes: NDArray[Any], fmt: Format, name: str) -> NDArray[np.int64]:
     return _order(codes, fmt)
 
 
+def _offset(fmt: Format) -> int:
+    """What is taken off an integer to make its place, which must fit int64."""
+    return 2**63 if fmt.max >= 2**63 else 0
+
+
 def _order(codes: NDArray[Any], fmt: Format) -> NDArray[np.int64]:
     """The place of each code in the numbers' order: 0 for zero, or for the first of a format without a sign."""
+    if fmt.is_integer and fmt.signed:
+        unused = 64 - fmt.bits
+        return (codes.astype(np.uint64) << unused).view(np.int64) >> unused
     if fmt.is_integer:
-        unused = 8 * fmt.code_dtype.itemsize - fmt.bits
-        dtype = np.dtype(f"{'i' if fmt.signed else 'u'}{fmt.code_dtype.itemsize}")
-        return ((codes << unused).view(dtype) >> unused).astype(np.int64)
+        return (codes.astype(np.uint64) ^ np.uint64(_offset(fmt))).view(np.int64)
     magnitude = (codes & (2**fmt.magnitude_bits - 1)).astype(np.int64)
     return np.asarray(np.where(codes >> fmt.magnitude_bits & fmt.signed, -magnitude, magnitude))
 
@@ -305,6 +310,6 @@ def _order(codes: NDArray[Any], fmt: Format) -> NDArray[np.int64]:
 def _at(places: NDArray[np.int64], fmt: Format, step: int) -> NDArray[Any]:
     """The codes at places; zero has the sign of the side it is reached from, where it has one."""
     if fmt.is_integer:
-        return (places & ((1 << fmt.bits) - 1)).astype(fmt.code_dtype)
+        return places.view(np.uint64) + np.uint64(_offset(fmt)) & np.uint64(2**fmt.bits - 1)
     negative = (places < 0) | ((places == 0) & (step > 0) & fmt.signed_zero)
     return np.asarray(np.abs(places).astype(np.uint64) | negative.astype(np.uint64) << np.uint64(fmt.magnitude_bits))

@@ -145,7 +145,6 @@ def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
         word,
         sign_shift=source.magnitude_bits,
         stored=source.significand_bits,
-        bias=source.bias,
         largest=source.largest_code,
         infinity=source.infinity_code or 0,
         nan=source.nan_code if source.nan == "negative_zero" else 2**64 - 1,

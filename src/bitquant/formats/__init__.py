@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 FORMATS = {row.name: row for row in ROWS}
-_BY_NAME = {name: row for row in ROWS for name in (row.name, *row.aliases)}
+_BY_NAME = {name: row for row in ROWS for name in (row.name, row.name.replace("_", ""), *row.aliases)}
 _BY_DTYPE = {row.dtype: row for row in ROWS if row.dtype is not None}
 
 

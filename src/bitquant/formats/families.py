@@ -17,6 +17,8 @@ from bitquant.formats.table import ROWS
 
 _SMALLEST, _LARGEST = -1074, 1023  # exponents of the smallest positive number of FP64, and of its largest
 _P3109 = re.compile(r"binary(\d+)p(\d+)(s|u)(e|f)")
+_CALL = re.compile(r"exmy\((\d{1,4}), *(\d{1,4})((?:, *\w{1,20}=(?:-?\d{1,9}|True|False|None|'\w{1,20}'))*)\)")
+_OPTION = re.compile(r"(\w+)=")
 _SHORT = re.compile(r"e(\d+)m(\d+)(?:b(-?\d+))?")
 
 
@@ -189,15 +191,16 @@ def custom(name: str) -> Format | None:
         return exmy(int(match[1]), int(match[2]), bias=None if match[3] is None else int(match[3]))
     if not name.startswith("exmy("):
         return None
+    match = _CALL.fullmatch(name)
     try:
-        call = ast.parse(name, mode="eval").body
-        if not isinstance(call, ast.Call):
-            return None
-        arguments = [ast.literal_eval(argument) for argument in call.args]
-        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
-        return exmy(*arguments, **options)
+        if match is None:
+            raise SyntaxError("not numbers and names")
+        options = ast.literal_eval("{" + _OPTION.sub(r"'\1': ", match[3]).lstrip(", ") + "}")
+        return exmy(int(match[1]), int(match[2]), **options)
     except (SyntaxError, TypeError) as error:
-        raise BitquantError(f"{name!r} cannot be read as exmy(e, m, bias=, infinity=, nan=, signed=): {error}") from error
+        raise BitquantError(
+            f"{name[:80]!r} cannot be read as exmy(e, m, bias=, infinity=, nan=, signed=): {error}"
+        ) from None
 
 
 def codebook(values: Iterable[float], name: str | None = None) -> Format:

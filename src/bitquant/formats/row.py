@@ -81,11 +81,11 @@ class Format:
         return f"<Format {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from bitquant import formats
+        from bitquant.formats import FORMATS, codebook, format
 
-        if self.kind == "codebook" and self is not formats.FORMATS.get(self.name):
-            return formats.codebook, (self.values, self.name)
-        return formats.format, (self.name,)
+        if self.kind == "codebook" and self is not FORMATS.get(self.name):
+            return codebook, (self.values, self.name)
+        return format, (self.name,)
 
     @property
     def is_integer(self) -> bool:
@@ -273,7 +273,8 @@ class Format:
         if self.kind == "codebook":
             return inner.bits <= 16 and all(value in self.values for value in _values(inner))
         if self.is_integer:
-            return inner.is_integer and self.min <= inner.min and inner.max <= self.max
+            whole = inner.is_integer or inner.smallest_subnormal >= 1
+            return whole and self.min <= inner.min and inner.max <= self.max
         return (
             self.precision >= inner.precision
             and self.max >= max(inner.max, -inner.min)

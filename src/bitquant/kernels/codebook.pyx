@@ -40,7 +40,7 @@ cdef struct Book:
 
 
 cdef inline void count_thresholds(
-    const key *keys, uint32_t *target, const key *thresholds, uint32_t few, uint32_t depth, size_t n
+    const key *keys, uint32_t *target, const key *thresholds, uint32_t few, uint32_t depth, uint32_t last, size_t n
 ) noexcept nogil:
     """Design C."""
     cdef key codes[RUN]
@@ -59,8 +59,8 @@ cdef inline void count_thresholds(
             step = (<key> 1) << (depth - 1 - k)
             for i in range(n):
                 codes[i] += step & (0 - <key> (keys[i] >= thresholds[codes[i] + step - 1]))
-    for i in range(n):
-        target[i] = <uint32_t> codes[i]
+    for i in range(n):  # a NaN may count what fills the list up, too
+        target[i] = <uint32_t> (codes[i] if codes[i] < <key> last else <key> last)
 
 
 cdef inline void to_codebook(
@@ -83,16 +83,14 @@ cdef inline void to_codebook(
             magnitude = bits & magnitudes
             most = most if most > magnitude else magnitude
             keys[i] = key_of(select[carrier](magnitude < <carrier> book.flush_input, 0, bits), zero)
-        count_thresholds(keys, target + at, <const key *> book.thresholds, book.few, book.depth, length)
+        count_thresholds(keys, target + at, <const key *> book.thresholds, book.few, book.depth, book.last, length)
         if counted:
             for i in range(length):
                 bits = source[at + i]
-                magnitude = bits & magnitudes
+                bits = select[carrier]((bits & magnitudes) < <carrier> book.flush_input, 0, bits)
                 level = levels[target[at + i]]
-                is_nan = magnitude > infinity
-                inexact = <carrier> (bits != level) & <carrier> ((magnitude | (level & magnitudes)) != 0) & <carrier> (
-                    magnitude >= <carrier> book.flush_input or (level & magnitudes) != 0
-                )
+                is_nan = (bits & magnitudes) > infinity
+                inexact = <carrier> (bits != level) & <carrier> (((bits | level) & magnitudes) != 0)
                 beyond = (<carrier> (keys[i] < first) | <carrier> (keys[i] > last)) & inexact & (is_nan ^ 1)
                 flags = (beyond * OVERFLOW) | (inexact * INEXACT)
                 mask[at + i] = <uint8_t> select[carrier](is_nan, INVALID, flags)

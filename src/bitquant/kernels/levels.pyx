@@ -108,9 +108,9 @@ def look_up(
     cdef int word = cnp.PyArray_ITEMSIZE(target)
     if (
         cnp.PyArray_NDIM(table) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(table) or not cnp.PyArray_ISWRITEABLE(target)
-        or (size and not channels) or word not in (2, 4, 8) or cnp.PyArray_ITEMSIZE(source) != 1
+        or (size and not channels) or word not in (1, 2, 4, 8) or cnp.PyArray_ITEMSIZE(source) != 1
         or cnp.PyArray_SIZE(target) != size or table.shape[1] != 256
-        or cnp.PyArray_ITEMSIZE(table) != word or word == 1 or inner < 1 or place < 0
+        or cnp.PyArray_ITEMSIZE(table) != word or inner < 1 or place < 0
         or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
     ):
         raise ValueError("source, target and table do not fit each other")
@@ -118,7 +118,9 @@ def look_up(
     cdef void *out = cnp.PyArray_DATA(target)
     cdef const void *values = cnp.PyArray_DATA(table)
     with nogil:
-        if word == 2:
+        if word == 1:
+            copy_values(codes, <uint8_t *> out, <const uint8_t *> values, inner, channels, place, size)
+        elif word == 2:
             copy_values(codes, <uint16_t *> out, <const uint16_t *> values, inner, channels, place, size)
         elif word == 4:
             copy_values(codes, <uint32_t *> out, <const uint32_t *> values, inner, channels, place, size)

@@ -3,7 +3,7 @@
 # Design:
 # A significand of fewer bits is a shorter pattern, and so is the exponent above it: rounding the magnitude as one integer
 # carries into the exponent by itself. What would carry into infinity stays the largest number of so many bits; infinity
-# and NaN stay as they are. With no bit left the last digit is the hidden one, which is odd: a tie goes up.
+# and NaN stay as they are. With no bit left the last one is the exponent's, and a tie goes to an even exponent field.
 """
 
 from bitquant.kernels.machine cimport carrier, loop, select, uint8_t, uint32_t, uint64_t
@@ -18,15 +18,12 @@ cdef struct Cut:
 cdef inline void trim(
     const Mode mode, const carrier *source, carrier *target, carrier cut, carrier infinity, size_t n
 ) noexcept nogil:
-    cdef carrier stored = 23 if carrier is uint32_t else 52, none_left = cut == stored
-    cdef carrier magnitude, rounded, field, flip, sign_bit = (<carrier> 1) << (8 * sizeof(carrier) - 1)
+    cdef carrier magnitude, rounded, sign_bit = (<carrier> 1) << (8 * sizeof(carrier) - 1)
     cdef carrier largest = ((infinity >> cut) - 1) << cut
     cdef size_t i
     for i in range(n):
         magnitude = source[i] & ~sign_bit
-        field = magnitude >> cut
-        flip = none_left & <carrier> (field != 0) & ~field & 1
-        rounded = round_off(mode, magnitude, cut, <carrier> 0, flip, <carrier> 1) << cut
+        rounded = round_off(mode, magnitude, cut, <carrier> 0, <carrier> 0, <carrier> 1) << cut
         rounded = rounded if rounded < largest else largest
         target[i] = select[carrier](magnitude >= infinity, magnitude, rounded) | (source[i] & sign_bit)
 

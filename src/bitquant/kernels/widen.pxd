@@ -8,7 +8,6 @@ from bitquant.kernels.stage cimport Stage
 cdef struct Source:
     uint32_t sign_shift         # where the sign bit is; as many as the code's bits where there is none
     uint32_t stored             # stored significand bits
-    int32_t bias
     uint64_t largest            # magnitude of the largest finite number; beyond are infinity and NaN
     uint64_t infinity           # magnitude of infinity; 0 where there is none
     uint64_t nan                # the one code that is NaN and no magnitude beyond `largest`; 0 where there is none

@@ -99,8 +99,7 @@ cdef inline void deep(const code *source, uint64_t *target, const Source *s, siz
     """Designs D and E: any code of a format with numbers that are subnormal in FP64."""
     cdef Source row = s[0]
     cdef uint64_t one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, negative, value, field, m, is_nan
-    cdef uint64_t up, hidden = one << row.stored
-    cdef int64_t exponent
+    cdef uint64_t up, exponent, hidden = one << row.stored
     cdef size_t i
     for i in range(n):
         bits = source[i]
@@ -109,11 +108,17 @@ cdef inline void deep(const code *source, uint64_t *target, const Source *s, siz
         negative = (bits >> row.sign_shift) & 1 & ~is_nan
         field = magnitude >> row.stored
         m = magnitude & (hidden - 1)
-        exponent = <int64_t> field - row.bias
         up = <uint64_t> (<int64_t> (field if field > 1 else 1) - 1 + row.unit + 1074)
+        # A subnormal number here may be a normal one there, and the other way round.
         value = select[uint64_t](
-            <uint64_t> (exponent >= -1022),
-            ((<uint64_t> (exponent + 1023)) << 52) + (m << row.shift),
+            <uint64_t> (field != 0), (field << 52) + (m << row.shift) + row.rebias,
+            small_bits(m) + ((<uint64_t> row.unit) << 52),
+        )
+        exponent = select[uint64_t](
+            <uint64_t> (field != 0), field + (row.rebias >> 52), ((small_bits(m) >> 52) & 0x7FF) + <uint64_t> row.unit
+        )
+        value = select[uint64_t](
+            <uint64_t> (<int64_t> (exponent << 52) > 0), value,
             (m | (hidden & (0 - <uint64_t> (field != 0)))) << (up if up < 63 else 63),
         )
         value = select[uint64_t](
