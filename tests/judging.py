@@ -53,7 +53,7 @@ CUSTOM = {
 }
 BOOKS = {
     "pair": (-1.0, 1.0),
-    "uneven": (-3.5, -0.25, 0.125, 2.0, 1e30),
+    "uneven": (-3.5, -0.25, 0.125, 2.0, 1e15),
     "cubes": tuple(k**3 / 7 for k in range(-150, 151)),  # more values than a byte has codes
 }
 EVERY = [*TABLE, *P3109, *CUSTOM, *BOOKS]

@@ -955,15 +955,13 @@ def round_bits(code: int, fmt: Format, keep: int, ties: Literal["even", "away"])
     """Round the significand field of a floating code to its first `keep` bits and leave the others 0.
 
     Every number of one sign is its magnitude code, so this rounds that to a multiple of 2^(t - keep), whether
-    it is normal or not; a carry goes into the exponent. The last digit that `keep` = 0 leaves a normal number is
-    the hidden one, which is odd. NaNs and infinities stay, and no number becomes one.
+    it is normal or not; a carry goes into the exponent. A tie goes to the multiple whose last bit kept is 0, which
+    for `keep` = 0 is the last of the exponent field. NaNs and infinities stay, and no number becomes one.
     """
     if decode(code, fmt).kind != "finite":
         return code
-    magnitude, unit = code & fmt.ones, 1 << (fmt.significand_bits - keep)
-    below = magnitude // unit
-    parity = below + 1 if keep == 0 and below else 0
-    count = round_quotient(magnitude, unit, "nearest_even" if ties == "even" else "nearest_away", parity)
+    unit = 1 << (fmt.significand_bits - keep)
+    count = round_quotient(code & fmt.ones, unit, "nearest_even" if ties == "even" else "nearest_away")
     return code & fmt.sign_bit | min(count, fmt.largest // unit) * unit
 
 

@@ -99,6 +99,35 @@ def test_long_runs_of_ordinary_numbers_to_this_format(target):
             assert_agrees(inputs, source, target, theirs[at], masks[at], context, **rules)
 
 
+MIXED_SOURCES = [
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "float8_e4m3fn",
+    "int16",
+    "int32",
+    "int64",
+    "nf4",
+    "exmy(8, 15)",
+]
+
+
+@pytest.mark.parametrize("target", EVERY)
+def test_the_result_of_a_number_does_not_depend_on_its_place_or_company(target):
+    """Arrays of any length, all kinds of numbers in any order: blocks, lanes and tails."""
+    draw = random.Random(f"mixed {target}")
+    for source in MIXED_SOURCES:
+        codes = edges(source, target)
+        rules = named(draw.choice([rules for rules in rules_of(target) if "raise" not in rules]))
+        theirs, masks, _ = judged(codes, source, target, **rules)
+        inputs = code_array(codes, ours_of(source))
+        for length in (draw.randrange(1, 70), draw.randrange(1000, 1600)):
+            at = np.array([draw.randrange(len(codes)) for _ in range(length)])
+            context = f"{length} of {source} to {target}, {' '.join(rules.values())}"
+            assert_agrees(inputs[at], source, target, theirs[at], masks[at], context, **rules)
+
+
 def nan_rule(target):
     """Return a rule under which a NaN is no error."""
     judge = judge_of(target)
@@ -237,6 +266,15 @@ def test_a_code_beyond_the_end_of_a_codebook_is_refused(name):
     if beyond < 1 << (8 * fmt.code_dtype.itemsize):
         with pytest.raises(bq.BitquantError, match=f"{beyond:#x} is no code of {name}"):
             bq.decode([0, beyond], fmt)
+
+
+@pytest.mark.parametrize("source", ["int64", "uint64"])
+def test_wide_integers_to_a_codebook_beyond_two_to_the_53_are_refused_by_name(source):
+    """The one pair there is not; any narrower integer, and any float, goes there."""
+    far = bq.codebook([-1.0, 0.0, 2.0**54, 1e30], "far")
+    with pytest.raises(bq.BitquantError, match=rf"{source} to far: .* beyond 2\^53"):
+        bq.convert(np.array([3], source), far)
+    assert bq.encode(np.array([3], "int32"), far) == bq.encode(np.array([3.0]), far) == 1
 
 
 # --- Round to -----------------------------------------------------------------------------------------------
