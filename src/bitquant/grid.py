@@ -11,7 +11,7 @@ from bitquant.arrays import Array, take, with_format
 from bitquant.convert import encode, source_of
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
-from bitquant.rules import Flags, Rounding
+from bitquant.rules import Flags, Overflow, Rounding
 
 __all__ = ["Fields", "Neighbours", "fields", "from_fields", "neighbours", "spacing", "ulp_distance"]
 
@@ -243,11 +243,11 @@ def _next(array: Array, origin: Format, target: Format, step: int) -> NDArray[An
     flags = Flags(record=True)
     rounding = "toward_positive" if step > 0 else "toward_negative"
     nan = _nan_among(array, origin)
-    codes = np.asarray(encode(array, target, origin, rounding=rounding, overflow="saturate", flags=flags))
-    if target.infinity:
-        infinite = np.asarray(encode(array, target, origin, rounding=rounding))
-        codes = np.where(_is_nan(infinite, target) & ~nan, codes, infinite)
+    overflow: Overflow = "ieee" if target.infinity else "saturate"
+    codes = np.asarray(encode(array, target, origin, rounding=rounding, overflow=overflow, flags=flags))
     exact = flags.mask == 0
+    if target.infinity and not target.signed:  # which gives NaN for a negative number
+        codes = np.where(_is_nan(codes, target) & ~nan, target.code_dtype.type(0), codes)
     places = np.where(nan, 0, _order(codes, target))
     end = _ends(target)[step > 0]
     moved = places + np.where(exact & ~nan & (places != end), step, 0)
