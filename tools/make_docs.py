@@ -123,7 +123,7 @@ def formats_page() -> str:
         "## Floating formats",
         "",
         "e/m/bias: exponent bits, stored significand bits, the exponent field of 1. epsilon: from 1 to the next",
-        "number. Infinity and NaN: their codes, hexadecimal; *all others* of the largest exponent field where it says so.",
+        "number. Infinity and NaN: their codes, hexadecimal; *all others* of the largest exponent field.",
         "",
         *floats(),
         "",
