@@ -238,7 +238,10 @@ IN_SAFETENSORS |= {"float8_e8m0fnu"}
 @pytest.mark.parametrize(
     ("to", "suffix"),
     [
-        *((fmt.name, ".npz") for fmt in bq.formats() if fmt.dtype is not None),
+        *(
+            (name, ".npz")
+            for name in ("float64", "float32", "float16", "float8_e4m3", "float4_e2m1fn", "int2", "uint64")
+        ),
         *((name, ".safetensors") for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e8m0fnu", "int8")),
     ],
 )
@@ -261,7 +264,7 @@ def test_convert_gives_every_float_tensor_the_bits_of_the_library(tmp_path, sour
     assert report["totals"]["inexact"] == sum(row["inexact"] for row in report["tensors"])
 
 
-@pytest.mark.parametrize("to", [fmt.name for fmt in bq.formats()])
+@pytest.mark.parametrize("to", ["float8_e4m3", "float6_e2m3fn", "float4_e2m1fn", "int4", "float8_e5m2", "int8", "nf4"])
 def test_a_file_that_has_no_name_for_a_format_says_so_before_any_work_is_done(tmp_path, source, to):
     fmt = bq.format(to)
     out = tmp_path / "out.safetensors"
