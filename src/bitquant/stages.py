@@ -293,6 +293,7 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
     if target.infinity and rules.overflow != "saturate":
         infinity = (largest + 1, largest + 1)
     below = undefined if rules.overflow in ("ieee", "nan", "raise") else 0
+    plain_below = below == (1 << target.magnitude_bits) - 1 and not (higher or rules.counts)
     lost = 0 if rules.overflow == "saturate" else undefined  # for −infinity
     keeps_payload = target.nan == "ieee" and rules.nan in ("preserve", "raise")
     no_zero = higher and rules.overflow == "nan"
@@ -306,15 +307,17 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
         tiny_before=rules.tininess == "before",
         rebias=carrier.bias - bias,
         exponent_end=2**target.exponent_bits + higher,
+        lowest=_lowest(carrier.bias - bias, point - stored, size, rules),
         stored=stored,
         cut=point - stored,
         code_parity=stored == 0 and target.ties == "code",
         sign_shift=target.magnitude_bits if target.signed else 0,
         sign_bit=sign,
-        zero_drops_sign=target.nan == "negative_zero",
+        negative_bits=sign if target.signed else below if plain_below else 0,
+        zero_drops_sign=not target.signed_zero,
         largest=largest,
         ceiling=beyond,
-        always_patch=bool(flush_input or flush_output or not target.signed),
+        always_patch=bool(flush_input or flush_output or not (target.signed or plain_below)),
         infinity=(infinity[0], infinity[1] | sign if target.signed else lost),
         infinity_overflows=(
             not target.infinity or rules.overflow == "saturate",
@@ -340,6 +343,14 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
 
 
 _OVERFLOW, _UNDERFLOW, _INEXACT = 2, 4, 8
+
+
+def _lowest(rebias: int, cut: int, size: int, rules: Rules) -> int:
+    """The source exponent that loses as many bits as a lane has; stochastic rounding looks at all of them."""
+    first = rebias + 1
+    if isinstance(rules.rounding, Stochastic):
+        return 1 if size < 8 else -1200
+    return max(1 if size < 8 else -1200, first + cut - (63 if size == 8 else 31))
 
 
 def _overflows(target: Format, rules: Rules, negative: bool) -> bool:
@@ -420,12 +431,9 @@ def _flush_input(source: Format, carrier: Format, rules: Rules) -> int:
 
 def _to_codebook(source: Format, target: Format, carrier: Format, rules: Rules) -> Stage:
     keys = [_key(threshold, carrier) for threshold in _thresholds(target, rules.rounding, carrier)]
-    depth = len(keys).bit_length()
-    key_dtype = np.dtype(f"i{carrier.code_dtype.itemsize}")
-    keys += [int(np.iinfo(key_dtype).max)] * ((1 << depth) - 1 - len(keys))
     levels = [bits_of(value, carrier) for value in target.values]
     return ToCodebook(
-        np.array(keys, key_dtype),
+        np.array(keys, f"i{carrier.code_dtype.itemsize}"),
         np.array(levels, carrier.code_dtype),
         rules.counts,
         nan=target.largest_code if rules.nan == "max" else target.values.index(0.0) if rules.nan == "zero" else 0,

@@ -6,14 +6,16 @@
 #     the code is the number of thresholds that are not above the input.
 # (B) The bits of a carrier, with a negative number's magnitude inverted, are integers in the order of the numbers.
 #     −0 is one less than +0; a threshold at zero takes both.
-# (C) Up to 31 thresholds are compared one after the other, each with a whole run; more are searched by halves, all
-#     numbers of a run in step. The list is filled up to 2^depth − 1 with the largest integer.
+# (C) Up to 31 thresholds are compared with a whole run, four at a time. Of more, the first 16 bits of an input's key choose
+#     where to begin in the list, and the few thresholds that share them are searched by halves; all numbers of a run in
+#     step. The list is filled up with the largest integer.
 """
 
 cimport numpy as cnp
+import numpy as np
 
 from bitquant.kernels.machine cimport (
-    carrier, int32_t, int64_t, loop, select, uint8_t, uint32_t, uint64_t,
+    carrier, int32_t, int64_t, loop, select, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, RUN, Block, Stage, Tally
 
@@ -28,10 +30,11 @@ ctypedef fused key:
 
 # A codebook together with the rules, as plain numbers.
 cdef struct Book:
-    const void *thresholds      # 2^depth − 1 keys, ascending
+    const void *thresholds      # keys, ascending
+    const uint16_t *begin       # for the first 16 bits of a key, how many thresholds are below all such keys
     const void *levels          # carrier bits of the values, one for each code
-    uint32_t depth
-    uint32_t few                # how many thresholds there are, where they are few; else 0
+    uint32_t depth              # steps of the search among thresholds with the same 16 bits
+    uint32_t few                # how many thresholds there are, filled up to a multiple of 4, where they are few; else 0
     uint32_t last               # largest code
     uint32_t nan                # code given for NaN
     uint64_t refuse_nan         # 1 where NaN is refused
@@ -39,28 +42,32 @@ cdef struct Book:
     uint64_t flush_input        # source magnitudes below this one become zero
 
 
-cdef inline void count_thresholds(
-    const key *keys, uint32_t *target, const key *thresholds, uint32_t few, uint32_t depth, uint32_t last, size_t n
-) noexcept nogil:
+cdef inline void count_thresholds(const key *keys, uint32_t *target, const Book *book, size_t n) noexcept nogil:
     """Design C."""
     cdef key codes[RUN]
-    cdef key step, threshold
+    cdef const key *thresholds = <const key *> book.thresholds
+    cdef key step, a, b, c, d, last = book.last
+    cdef int down = 8 * sizeof(key) - 16
     cdef uint32_t k
     cdef size_t i
-    for i in range(n):
-        codes[i] = 0
-    if few:
-        for k in range(few):
-            threshold = thresholds[k]
+    if book.few:
+        for i in range(n):
+            codes[i] = 0
+        for k in range(0, book.few, 4):
+            a, b, c, d = thresholds[k], thresholds[k + 1], thresholds[k + 2], thresholds[k + 3]
             for i in range(n):
-                codes[i] += <key> (keys[i] >= threshold)
+                codes[i] += (
+                    <key> (keys[i] >= a) + <key> (keys[i] >= b) + <key> (keys[i] >= c) + <key> (keys[i] >= d)
+                )
     else:
-        for k in range(depth):
-            step = (<key> 1) << (depth - 1 - k)
+        for i in range(n):
+            codes[i] = book.begin[(keys[i] >> down) + 32768]
+        for k in range(book.depth):
+            step = (<key> 1) << (book.depth - 1 - k)
             for i in range(n):
                 codes[i] += step & (0 - <key> (keys[i] >= thresholds[codes[i] + step - 1]))
     for i in range(n):  # a NaN may count what fills the list up, too
-        target[i] = <uint32_t> (codes[i] if codes[i] < <key> last else <key> last)
+        target[i] = <uint32_t> (codes[i] if codes[i] < last else last)
 
 
 cdef inline void to_codebook(
@@ -83,7 +90,7 @@ cdef inline void to_codebook(
             magnitude = bits & magnitudes
             most = most if most > magnitude else magnitude
             keys[i] = key_of(select[carrier](magnitude < <carrier> book.flush_input, 0, bits), zero)
-        count_thresholds(keys, target + at, <const key *> book.thresholds, book.few, book.depth, book.last, length)
+        count_thresholds(keys, target + at, &book, length)
         if counted:
             for i in range(length):
                 bits = source[at + i]
@@ -141,26 +148,35 @@ cdef loop counted_64(
 cdef class ToCodebook(Stage):
     """FP32 or FP64 bits to codes in words of 4 bytes.
 
-    `thresholds` are int32 or int64 keys (Design B), 2^depth − 1 of them; `levels` the values' bits as uint32 or uint64.
+    `thresholds` are int32 or int64 keys (Design B), one for each code but the first; `levels` the values' bits as uint32
+    or uint64.
     """
 
     cdef Book book
     cdef cnp.ndarray thresholds
     cdef cnp.ndarray levels
+    cdef cnp.ndarray begin
 
     def __init__(self, cnp.ndarray thresholds not None, cnp.ndarray levels not None, bint counted, **numbers):
-        cdef dict row
-        cdef Py_ssize_t count = cnp.PyArray_SIZE(thresholds), last = cnp.PyArray_SIZE(levels) - 1
+        cdef Py_ssize_t last = cnp.PyArray_SIZE(levels) - 1
         cdef int size = <int> cnp.PyArray_ITEMSIZE(levels)
         if (
-            size not in (4, 8) or cnp.PyArray_ITEMSIZE(thresholds) != size or count & (count + 1) or not count >= last >= 1
-            or not (cnp.PyArray_IS_C_CONTIGUOUS(thresholds) and cnp.PyArray_IS_C_CONTIGUOUS(levels))
+            size not in (4, 8) or thresholds.dtype != f"i{size}" or levels.dtype != f"u{size}"
+            or not 1 <= last == cnp.PyArray_SIZE(thresholds) < 1 << 16 or not cnp.PyArray_IS_C_CONTIGUOUS(levels)
         ):
-            raise ValueError("2^depth − 1 thresholds, of the same 4 or 8 bytes as the levels")
-        self.thresholds, self.levels = thresholds, levels
-        self.book.thresholds, self.book.levels = cnp.PyArray_DATA(thresholds), cnp.PyArray_DATA(levels)
-        self.book.depth = count.bit_length()
-        self.book.few = last if last <= FEW else 0
+            raise ValueError("a threshold for each level but the first, of the same 4 or 8 bytes")
+        # The keys that begin with the same 16 bits lie from one of these edges to before the next.
+        edges = np.arange(-32768, 32768, dtype=np.int64) << (8 * size - 16)
+        begin = np.searchsorted(thresholds, edges)
+        shared = int(np.diff(begin, append=last).max())
+        self.begin = begin.astype(np.uint16)
+        self.book.depth = shared.bit_length()
+        most = np.iinfo(thresholds.dtype).max
+        self.thresholds = np.append(thresholds, np.full((1 << shared.bit_length()) + 3, most, thresholds.dtype))
+        self.levels = levels
+        self.book.begin = <const uint16_t *> cnp.PyArray_DATA(self.begin)
+        self.book.thresholds, self.book.levels = cnp.PyArray_DATA(self.thresholds), cnp.PyArray_DATA(levels)
+        self.book.few = (last + 3) & ~3 if last <= FEW else 0
         self.book.last = last
         self.book.nan = numbers["nan"]
         self.book.refuse_nan, self.book.refuse_overflow = numbers["refuse_nan"], numbers["refuse_overflow"]

@@ -6,8 +6,8 @@
 #     as wide as the source, so wrapping keeps the true low bits of any number.
 # (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special
 #     case.
-# (C) Where nothing is counted and everything saturates, a FP32 number proposes its integer first (propose.pxd) for a
-#     run of 256; a run with a number on a boundary, or with NaN, goes to the integers.
+# (C) Where nothing is counted and everything saturates, a number proposes its integer first (propose.pxd), FP32 one of up
+#     to 16 bits, FP64 one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the integers.
 # (D) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows.
 """
 
@@ -100,16 +100,16 @@ cdef inline void to_integer(
 
 
 cdef inline bint proposed(
-    const Mode mode, const real *source, code *target, const Range *r, size_t n, carrier certain
+    const Mode mode, const real *source, code *target, const Range *r, size_t n, carrier certain, place zero
 ) noexcept nogil:
     """Design C. Returns whether the run was beyond doubt; if not, the target is to be written again."""
-    cdef int32_t high = <int32_t> r.most[0], low = -<int32_t> r.most[1], q
+    cdef place high = <place> r.most[0], low = -<place> r.most[1], q
     cdef real least = <real> low - <real> 1.25, most = <real> high + <real> 1.25
-    cdef int32_t code_mask = <int32_t> r.code_mask
+    cdef place code_mask = <place> r.code_mask
     cdef carrier away, farthest = 0
     cdef size_t i
     for i in range(n):
-        q = propose(mode, source[i], least, most, 0, &away)
+        q = propose(mode, source[i], least, most, zero, &away)
         q = low if low > q else q
         q = high if high < q else q
         target[i] = <code> (q & code_mask)
@@ -123,24 +123,31 @@ cdef inline void in_runs(
 ) noexcept nogil:
     cdef uint32_t made[4 * COUNTERS]
     cdef const uint32_t *words = NULL
-    cdef bint sure, hopeful = not (counted or r.wrap or r.flush_input) and r.saturates
+    cdef bint sure, hopeful = r.saturates and not r.flush_input
+    cdef bint nearest = mode == NEAREST_EVEN or mode == NEAREST_AWAY
+    # A distance below one half decides. The modes that add or subtract a half are off by 2^-16 at most below 512, and by
+    # 2^-8 below 2^17; FP64 by less than 2^-18 below 2^33.
+    cdef uint32_t certain = 0x3EFFFFFF if nearest else 0x3EFFF000 if r.most[0] < 500 else 0x3EFC0000
+    if carrier is uint32_t:
+        hopeful = hopeful and r.most[0] < 1 << 16
+    else:
+        hopeful = hopeful and r.most[0] < 1ULL << 33
     cdef size_t at = 0, length
     while at < n:
         length = n - at if n - at < RUN else RUN
         sure = False
         if mode == STOCHASTIC:
             words = words_of(tally, made, at, length, &r.chance)
-        elif code is uint8_t:
-            # A distance below one half decides; the modes that add or subtract a half are off by 2^-16 at most
-            # below 512.
-            if hopeful and carrier is uint32_t:
+        elif not counted and carrier is uint32_t:
+            if hopeful:
                 sure = proposed(
-                    mode, <const float *> source + at, target + at, r, length,
-                    <uint32_t> 0x3EFFFFFF if mode == NEAREST_EVEN or mode == NEAREST_AWAY else <uint32_t> 0x3EFFF000,
+                    mode, <const float *> source + at, target + at, r, length, <uint32_t> certain, <int32_t> 0
                 )
-            if hopeful and carrier is uint64_t:
+        elif not counted:
+            if hopeful:
                 sure = proposed(
-                    mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL
+                    mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL,
+                    <int64_t> 0,
                 )
         if not sure:
             if carrier is uint32_t:

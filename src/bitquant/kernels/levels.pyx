@@ -38,6 +38,7 @@ cdef inline uint64_t value_of(
     )
     field = length - 1 - up - exponent + 1023
     field = field if field < t.rebias + t.exponent_end else t.rebias + t.exponent_end
+    field = field if field > t.lowest else t.lowest
     magnitude = round_pack(<Mode> t.mode, <uint64_t> negative, magnitude, <int64_t> field, 0, t)
     if magnitude > t.ceiling[negative]:
         magnitude = t.ceiling[negative]

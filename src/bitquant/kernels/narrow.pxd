@@ -13,11 +13,13 @@ cdef struct Target:
     bint tiny_before            # tininess: before rounding, or after
     int32_t rebias              # bias of the source minus bias of the target
     int32_t exponent_end        # one beyond the largest exponent field
+    int32_t lowest              # source exponents are raised to this one: all bits are lost there as well
     uint32_t stored             # stored significand bits
     uint32_t cut                # bits of the lane's significand below the target's last bit; at least 2
     uint32_t code_parity        # 1 where the parity of a code, not of its significand, makes it even
     uint32_t sign_shift
     uint64_t sign_bit           # 0 where the format has no sign
+    uint64_t negative_bits      # set in a negative number's code: the sign bit; or NaN's, all ones, without a sign
     uint64_t zero_drops_sign    # 1 where zero has no sign
     uint64_t largest            # magnitude of the largest finite number
     uint64_t ceiling[2]         # rounded magnitudes are lowered to this one: `largest`, or the one after it
@@ -62,10 +64,9 @@ cdef inline lane round_by(
     const Mode mode, lane negative, lane significand, place cut, lane flip, lane random, const Target *t
 ) noexcept nogil:
     """Step 3: significand / 2^cut, rounded."""
-    cdef place most = 8 * sizeof(lane) - 1
     if mode == STOCHASTIC:
         return round_by_chance(significand, cut, random, &t.chance, <lane> t.one)
-    return round_off(mode, significand, <lane> (cut if cut < most else most), negative, flip, <lane> t.one)
+    return round_off(mode, significand, <lane> cut, negative, flip, <lane> t.one)
 
 
 cdef inline lane round_pack(
@@ -73,13 +74,12 @@ cdef inline lane round_pack(
 ) noexcept nogil:
     """Steps 1 to 4: the magnitude of the rounded number, before the overflow rule. The one place that rounds.
 
-    Requires exponent ≤ rebias + exponent_end, so that the magnitude fits the lane.
+    Requires exponent ≤ rebias + exponent_end, so that the magnitude fits the lane, and exponent ≥ t.lowest.
     """
-    cdef place first = t.rebias + 1
-    cdef lane flip = flip_of(exponent, t, significand)
-    cdef lane kept = round_by(mode, negative, significand, cut_of(exponent, t), flip, random, t)
-    exponent = exponent if exponent > first else first
-    return ((<lane> (exponent - first)) << t.stored) + kept
+    cdef place cut = cut_of(exponent, t), normal = t.cut
+    cdef lane kept = round_by(mode, negative, significand, cut, flip_of(exponent, t, significand), random, t)
+    # A normal number has lost `normal` bits: what its exponent is beyond the smallest one is left of the difference.
+    return ((<lane> (cut - (normal + t.rebias + 1 - exponent))) << t.stored) + kept
 
 
 cdef inline lane flags_of(

@@ -19,7 +19,7 @@
 #     256 and keeps the extreme magnitudes; where they are not ordinary the finite path writes the run again. Zero
 #     costs two operations: it is raised to the rebias, so that it rounds to code 0, and lowered by one for the
 #     minimum, so that it wraps around and counts as large.
-#     The rest of a block with one such run takes the finite path at once.
+#     The rest of a block with one such run takes the finite path at once, and so do the next fifteen blocks.
 # (D) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
 #     patch loop writes them over what the finite path left there, in the runs that need it.
 # (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and
@@ -40,7 +40,7 @@ from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment,
 )
-from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, RUN, UNDERFLOW, Block, Stage, Tally
+from bitquant.kernels.stage cimport DOUBT, INEXACT, INVALID, OVERFLOW, RUN, UNDERFLOW, Block, Stage, Tally
 
 cdef inline carrier finite(
     const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
@@ -50,23 +50,24 @@ cdef inline carrier finite(
     cdef Target row = t[0]
     cdef lane above = <lane> row.ceiling[0], beneath = <lane> row.ceiling[1], drops = <lane> row.zero_drops_sign
     cdef lane negative, significand, magnitude, ceiling, random = 0
-    cdef carrier hidden, bits, most = 0, sign_bit = <carrier> row.sign_bit, sign
+    cdef carrier lowest, bits, most = 0, negative_bits = <carrier> row.negative_bits, sign
     cdef place exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef place sign_from = top - row.sign_shift, last = row.rebias + row.exponent_end
+    cdef place last = row.rebias + row.exponent_end
     cdef size_t i
-    hidden = (<carrier> 1) << stored
+    lowest = (<carrier> row.lowest) << stored
     for i in range(n):
         negative = <lane> (source[i] >> top)
         bits = source[i] & (((<carrier> 1) << top) - 1)
         most = most if most > bits else bits
         if lane is uint32_t:
-            exponent = <place> ((bits if bits > hidden else hidden) >> stored)
+            exponent = <place> ((bits if bits > lowest else lowest) >> stored)
             if carrier is uint32_t:
                 significand = significand32(bits)
             else:
                 significand = significand64_jammed(bits)
         else:
             significand = significand64_wide(bits, <int64_t *> &exponent)
+            exponent = exponent if exponent > row.lowest else row.lowest
         if carrier is uint64_t:
             exponent = exponent if exponent < last else last
         if mode == STOCHASTIC:
@@ -80,7 +81,7 @@ cdef inline carrier finite(
         if mode == TOWARD_POSITIVE or mode == TOWARD_NEGATIVE:
             ceiling = select[lane](negative, beneath, above)
         magnitude = magnitude if magnitude < ceiling else ceiling
-        sign = (source[i] >> sign_from) & sign_bit
+        sign = (0 - (source[i] >> top)) & negative_bits
         target[i] = <code> (magnitude | <lane> (sign & ((<carrier> (magnitude == 0) & <carrier> drops) - 1)))
     return most
 
@@ -201,19 +202,23 @@ cdef inline void in_mode(
 ) noexcept nogil:
     cdef uint32_t made[4 * COUNTERS]
     cdef const uint32_t *words = NULL
-    cdef bint hopeful = t.ordinary_end != 0
+    cdef bint hopeful = t.ordinary_end != 0 and tally.doubt == 0
     cdef carrier special, most
     cdef size_t at = 0, length
     special = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
+    tally.doubt -= tally.doubt > 0
     while at < n:
         length = n - at if n - at < RUN else RUN
-        if mode == STOCHASTIC:
-            words = words_of(tally, made, at, length, &t.chance)
-        elif code is not uint64_t:
+        if mode != STOCHASTIC and code is not uint64_t:
             if hopeful and ordinary(mode, counted, source + at, target + at, mask + at, t, tally, length):
                 at += length
                 continue
+            if hopeful:
+                tally.doubt = DOUBT
         hopeful = False
+        length = n - at
+        if mode == STOCHASTIC:
+            words = words_of(tally, made, at, length, &t.chance)
         if lane is uint32_t:
             most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero, <int32_t> 0)
         else:

@@ -12,7 +12,7 @@
 """
 
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, int32_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, int32_t, int64_t, place, uint32_t, uint64_t,
 )
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
@@ -33,17 +33,17 @@ cdef inline real larger(real a, real b) noexcept nogil:
     return a if a > b else b
 
 
-cdef inline int32_t propose(
-    const Mode mode, real u, real least, real most, int32_t offset, carrier *distance
+cdef inline place propose(
+    const Mode mode, real u, real least, real most, place offset, carrier *distance
 ) noexcept nogil:
     """The integer that u rounds to, plus offset; and the bits of its distance from u (less or plus a half, Design C).
 
-    u is clamped to [least, most] first, which must lie within ±2^20. Only the low byte counts where a later step clamps
-    nothing: `toward_zero` and `to_odd` may end one beyond.
+    u is clamped to [least, most] first, which must lie within ±2^20 (FP64: what an int32 holds; with an offset of 64 bits
+    ±2^50). Only the low byte counts where a later step clamps nothing: `toward_zero` and `to_odd` may end one beyond.
     """
     cdef carrier magnitudes = ~(<carrier> 0) >> 1
     cdef real magic, shifted
-    cdef int32_t q
+    cdef place q
     magic = 12582912.0 if real is float else 6755399441055744.0
     if mode == TOWARD_POSITIVE:
         u = u + <real> 0.5
@@ -52,13 +52,16 @@ cdef inline int32_t propose(
     u = larger(least, smaller(most, u))
     shifted = u + magic
     if real is float:
-        q = <int32_t> (bits_of_float(shifted)) + (offset - 0x4B400000)
+        q = <place> <int32_t> bits_of_float(shifted) + (offset - 0x4B400000)
         distance[0] = bits_of_float(u - (shifted - magic)) & magnitudes
     else:
-        q = <int32_t> bits_of_double(shifted) + offset
+        if place is int32_t:
+            q = <int32_t> bits_of_double(shifted) + offset
+        else:
+            q = <int64_t> bits_of_double(shifted) - 0x4338000000000000LL + offset
         distance[0] = <carrier> bits_of_double(u - (shifted - magic)) & magnitudes
     if mode == TOWARD_ZERO:
-        q = q + <int32_t> (q < 0)
+        q = q + <place> (q < 0)
     if mode == TO_ODD:
         q = q + (~q & 1)
     return q

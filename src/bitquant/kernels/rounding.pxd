@@ -42,7 +42,7 @@ cdef struct Chance:
 
 
 cdef inline lane nearest_even(lane odd, lane half) noexcept nogil:
-    return half - 1 + odd
+    return half - (odd ^ 1)
 
 
 cdef inline lane nearest_away(lane half) noexcept nogil:

@@ -6,6 +6,7 @@ cdef enum:
     BLOCK = 1024            # numbers in a block: two scratch blocks of eight-byte words fit a 32 KiB cache
     RUN = 256               # numbers that take a short path together, or do not
     STREAMING = 1 << 23     # bytes written from which streaming past the caches pays
+    DOUBT = 15              # blocks without a short path after one that did not take it
 
 cdef enum Flag:
     INVALID = 1
@@ -23,6 +24,7 @@ cdef struct Tally:
     uint64_t ranges
     uint64_t index              # place of the block's first number in the array
     const uint32_t *random      # the block's random integers where the caller brings them, else NULL
+    int doubt                   # blocks for which no short path is tried any more, after one that did not take it
 
 # Reads n ≤ BLOCK numbers from source, writes n to target (which never overlap) and one byte of flags each to
 # mask where mask is not NULL. Adds to the tally, never resets it.

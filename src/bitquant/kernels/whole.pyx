@@ -144,6 +144,7 @@ cdef void to_codes(
         significand = (full >> 2) | <uint64_t> ((full & 3) != 0)
         exponent = <int64_t> field
         exponent = exponent if exponent < t.rebias + t.exponent_end else t.rebias + t.exponent_end
+        exponent = exponent if exponent > t.lowest else t.lowest
         cut = cut_of(exponent, t)
         if mode == STOCHASTIC and cut < 34:  # the two lowest bits count
             magnitude = round_by_chance(full, cut + 2, random, &t.chance, t.one)
