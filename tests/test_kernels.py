@@ -308,7 +308,8 @@ MISUSES = {
     "look up in an empty table": lambda: back(table=np.zeros((0, 256), np.uint32)),
     "look up in a strided table": lambda: back(table=np.zeros((3, 512), np.uint32)[:, ::2]),
     "look up in no table": lambda: level_kernel.look_up(I8(12), np.empty(12, np.uint32), None, 4),
-    "look up bytes": lambda: back(target=I8(12), table=np.zeros((3, 256), np.int8)),
+    "look up bytes in words": lambda: back(target=I8(12)),
+    "look up words in bytes": lambda: back(table=np.zeros((3, 256), np.int8)),
     "look up sixteen bytes": lambda: back(target=np.empty(12, "c16"), table=np.zeros((3, 256), "c16")),
     "look up by no inner": lambda: back(inner=0),
     "look up from below": lambda: back(place=-1),
@@ -403,6 +404,7 @@ def test_what_the_cases_spoil_is_right():
     assert kernel(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8), 1) == (0, -1)
     levels()
     back()
+    back(target=I8(12), table=np.zeros((3, 256), np.int8))
     extremes()
     extremes(source=F64(12), word=8)
     extremes(source=np.zeros(12, np.float16), widen=stages()[0])

@@ -30,7 +30,7 @@ SIGNED_PAIRS = [
     if judge_of(source).kind == "float" and judge_of(source).signed and judge_of(target).signed
     if judge_of(target).kind != "codebook"
 ]
-few = settings(max_examples=12)  # for each pair of formats
+few = settings(max_examples=7)  # for each pair of formats
 
 
 def codes_of(name, kinds=("finite", "infinity")):

@@ -91,7 +91,10 @@ def test_integers_are_numbers():
     linear = reference.parameters(x.reshape(-1).tolist(), "asymmetric")
     q = bq.asymmetric(x)
     assert_same(q.codes, judge(x.astype(float), linear), x, "")
-    assert q.source is bq.FP64
+    assert q.source is bq.INT32
+    assert bq.asymmetric(x.astype(np.int64)).source is bq.FP64  # which holds them, or refuses
+    with pytest.raises(bq.BitquantError, match=r"x holds integers beyond 2\^53"):
+        bq.symmetric([0, 2**53 + 1])
     assert bq.quantize(np.int8([3, -4])).dequantize().dtype == np.float32
 
 

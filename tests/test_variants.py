@@ -29,7 +29,8 @@ SCRIPT = """
 import hashlib, itertools
 import numpy as np
 import bitquant as bq
-from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS
+from bitquant.rules import ROUNDINGS, SUBNORMALS, TININESS
+from bitquant.stages import nan_rules, overflow_rules
 
 digest = hashlib.sha256()
 draw = np.random.default_rng(754)
@@ -37,8 +38,12 @@ draw = np.random.default_rng(754)
 def inputs(fmt):
     word = fmt.code_dtype
     if fmt.bits <= 16:
-        return np.arange(2**fmt.bits, dtype=np.uint64).astype(word)
+        return np.arange(fmt.largest_code + 1 if fmt.kind == "codebook" else 2**fmt.bits, dtype=np.uint64).astype(word)
     anywhere = draw.integers(0, 2**fmt.bits - 1, 6000, np.uint64, endpoint=True)
+    if fmt.is_integer:
+        small = draw.integers(-40000, 40000, 6000) >> draw.integers(0, 16, 6000)
+        anywhere >>= draw.integers(0, fmt.bits, 6000, np.uint64)
+        return np.concatenate([small.astype(np.uint64), anywhere]).astype(word)
     t = fmt.significand_bits
     fields = np.arange(2**fmt.exponent_bits, dtype=np.uint64) << np.uint64(t)
     some = [fields, fields + np.uint64(1), fields - np.uint64(1)]
@@ -46,28 +51,46 @@ def inputs(fmt):
     some += [fields + np.uint64((1 << k) + 1) for k in range(1, t)]
     ends = np.concatenate(some) & np.uint64(2**fmt.magnitude_bits - 1)
     # A long run within the range of every format takes the short path of the kernels.
-    one = fmt.bias << t
+    one = max(fmt.bias, 1) << t
     ordinary = np.uint64(one) + draw.integers(0, 1 << (t + 2), 6000, np.uint64)
     numbers = np.concatenate([ordinary, draw.permutation(ends)[:20000], anywhere, ordinary])
     numbers[::3] ^= np.uint64(1 << fmt.magnitude_bits)
-    return numbers.astype(word)
+    return (numbers & np.uint64(2**fmt.bits - 1)).astype(word)
 
-for source, target in itertools.product(bq.formats(), bq.formats()):
+# Each loop of each kernel has one of these, as source or target.
+NAMES = (
+    "float64 float32 tfloat32 float16 bfloat16 float8_e4m3fn float8_e4m3fnuz float4_e2m1fn float8_e8m0fnu binary6p1uf "
+    "binary16p5se int4 int8 uint8 int16 uint32 int64 uint64 nf4"
+).split()
+FORMATS = [bq.format(name) for name in NAMES]
+FORMATS += [bq.exmy(8, 31), bq.exmy(8, 15), bq.exmy(2, 2, bias=1060, nan="negative_zero"), bq.exmy(4, 2, signed=False)]
+FORMATS += [bq.codebook(np.arange(-60, 41) ** 3 / 7, "cubes")]
+
+for place, (source, target) in enumerate(itertools.product(FORMATS, FORMATS)):
     codes = inputs(source)
-    overflows = ["saturate", "wrap"] if target.is_integer else ["ieee", "saturate", "saturate_finite"]
-    nans = ["zero", "max"] if target.is_integer else ["preserve", "canonical", "zero", "max"]
-    for k, (rounding, overflow, subnormals) in enumerate(itertools.product(ROUNDINGS, overflows, SUBNORMALS)):
-        rules = dict(rounding=rounding, overflow=overflow, subnormals=subnormals, nan=nans[k % len(nans)],
-                     tininess=list(TININESS)[k % 2])
+    overflows = [rule for rule in overflow_rules(target) if rule != "raise"]
+    nans = [rule for rule in nan_rules(target) if rule != "raise"]
+    chances = [] if target.kind == "codebook" else [bq.Stochastic(8, variant="A"), bq.Stochastic(32, seed=7)]
+    for k, (rounding, overflow) in enumerate(itertools.product([*ROUNDINGS, *chances], overflows)):
+        rules = dict(rounding=rounding, overflow=overflow, subnormals=list(SUBNORMALS)[(place + k) % 4],
+                     nan=nans[k % len(nans)], tininess=list(TININESS)[k % 2])
         flags = bq.Flags(record=True)
+        try:
+            plain = bq.encode(codes, target, source, **rules)
+        except bq.BitquantError as error:  # int64 to what only float64 is wide enough for
+            digest.update(str(error).encode())
+            break
         counted = bq.encode(codes, target, source, flags=flags, **rules)
-        plain = bq.encode(codes, target, source, **rules)
         assert counted.tobytes() == plain.tobytes(), (source, target, rules)
         digest.update(plain.tobytes())
         digest.update(flags.mask.tobytes())
         digest.update(repr((flags.invalid, flags.overflow, flags.underflow, flags.inexact)).encode())
         for cut in (1, 31):  # another start in the vector
             digest.update(bq.encode(codes[cut:][:999], target, source, **rules).tobytes())
+
+for fmt in (bq.FP32, bq.FP64):
+    for keep, ties in itertools.product(range(fmt.significand_bits + 1), ("even", "away")):
+        digest.update(bq.round_bits(inputs(fmt).view(fmt.dtype), keep, ties).tobytes())
 
 for bits, order in itertools.product(range(1, 9), ("little", "big")):
     for length in (1, 7, 64, 999, 6000):

@@ -31,36 +31,133 @@ def names(title: str, meanings: Mapping[str, str]) -> list[str]:
     ]
 
 
+def floats() -> list[str]:
+    """The table of floating formats."""
+    head = ["format", "aliases", "bits", "e/m/bias", "max", "smallest normal", "smallest positive", "epsilon"]
+    head += ["infinity", "NaN", "zero", "decades", "dB", "finite values", "source"]
+    return table(
+        head,
+        (
+            (
+                f"`{fmt.name}`",
+                ticked(fmt.aliases),
+                str(fmt.bits),
+                f"{fmt.exponent_bits}/{fmt.significand_bits}/{fmt.bias}",
+                f"{fmt.max:.6g}",
+                f"2^{fmt.min_exponent}",
+                f"2^{fmt.min_exponent - fmt.significand_bits}",
+                f"2^{-fmt.significand_bits}",
+                coded(fmt, fmt.infinity_code),
+                "all others" if fmt.nan == "ieee" else coded(fmt, fmt.nan_code),
+                ("±0" if fmt.signed_zero else "+0") if fmt.zero else "–",
+                f"{fmt.decades:.1f}",
+                f"{fmt.decibels:.0f}",
+                f"{fmt.finite_count:,}",
+                fmt.source,
+            )
+            for fmt in bq.formats()
+            if fmt.is_float
+        ),
+    )
+
+
+def coded(fmt: bq.Format, code: int | None) -> str:
+    """A special code, and the one with the other sign where there is one."""
+    if code is None:
+        return "–"
+    both = fmt.signed and code >> fmt.magnitude_bits == 0
+    codes = [code, code | 1 << fmt.magnitude_bits] if both else [code]
+    return " ".join(f"{each:0{-(-fmt.bits // 4)}X}" for each in codes)
+
+
+def integers() -> list[str]:
+    """The table of integer formats."""
+    rows = [fmt for fmt in bq.formats() if fmt.is_integer]
+    head = ("format", "aliases", "bits", "min", "max", "decades", "dB", "source")
+    return table(
+        head,
+        (
+            (
+                f"`{fmt.name}`",
+                ticked(fmt.aliases),
+                str(fmt.bits),
+                f"{fmt.min:,}",
+                f"{fmt.max:,}",
+                f"{fmt.decades:.1f}",
+                f"{fmt.decibels:.0f}",
+                fmt.source,
+            )
+            for fmt in rows
+        ),
+    )
+
+
+def codebooks() -> list[str]:
+    """The table of codebooks."""
+    return table(
+        ("format", "aliases", "bits", "values, by code", "source"),
+        (
+            (
+                f"`{fmt.name}`",
+                ticked(fmt.aliases),
+                str(fmt.bits),
+                ", ".join(f"{value:.9g}" for value in fmt.values),
+                fmt.source,
+            )
+            for fmt in bq.formats()
+            if fmt.kind == "codebook"
+        ),
+    )
+
+
 def formats_page() -> str:
     """The page of formats and rules."""
-    rows = [
-        (
-            f"`{fmt.name}`",
-            ", ".join(f"`{alias}`" for alias in fmt.aliases),
-            str(fmt.bits),
-            "–" if fmt.is_integer else f"{fmt.exponent_bits}/{fmt.significand_bits}/{fmt.bias}",
-            f"{fmt.max:.6g}",
-            f"{fmt.smallest_normal:.4g}",
-            f"{fmt.smallest_subnormal:.4g}",
-            f"{fmt.epsilon:.4g}",
-            f"{fmt.decades:.1f}",
-            f"{fmt.decibels:.0f}",
-            f"{fmt.finite_count:,}",
-            fmt.source,
-        )
-        for fmt in bq.formats()
-    ]
-    head = ("format", "aliases", "bits", "e/m/bias", "max", "smallest normal", "smallest positive", "epsilon")
-    head += ("range, decades", "range, dB", "finite values", "source")
     text = [
         "# Formats and rules",
         "",
         NOTICE,
         "",
-        *table(head, rows),
+        "What a format is and what its codes stand for: [semantics](semantics.md). All of one format:",
+        "`bitquant formats NAME`.",
+        "",
+        "## Floating formats",
+        "",
+        "e/m/bias: exponent bits, stored significand bits, the exponent field of 1. epsilon: from 1 to the next",
+        "number. Infinity and NaN: their codes, hexadecimal; *all others* of the largest exponent field.",
+        "",
+        *floats(),
+        "",
+        "## Integers",
+        "",
+        *integers(),
+        "",
+        "## Codebooks",
+        "",
+        *codebooks(),
+        "",
+        "## Families",
+        "",
+        *table(
+            ("made by", "names", "which"),
+            (
+                (
+                    "`format(name)`",
+                    "`binary8p3se`, in general `binary{K}p{P}{s\\|u}{e\\|f}`",
+                    "IEEE P3109: K bits from 3 to 16, precision P, signed or unsigned, extended by infinity or finite; "
+                    f'the {len(bq.formats("p3109"))} whose values float64 holds: `formats("p3109")`',
+                ),
+                (
+                    "`exmy(e, m, bias=, infinity=, nan=, signed=)`",
+                    "`e5m3`, `e5m3b12`, `exmy(5, 3, nan=None)`",
+                    "any floating format of 1 to 11 exponent and 0 to 52 significand bits whose values float64 holds",
+                ),
+                ("`codebook(values, name)`", "–", "any 2 to 65,536 ascending numbers"),
+            ),
+        ),
         *names("Rounding", rules.ROUNDINGS),
         "",
         "Aliases: " + ", ".join(f"`{alias}` {name}" for alias, name in rules.ROUNDING_ALIASES.items()) + ".",
+        "`Stochastic(bits, seed, variant)` rounds by chance (not to a codebook).",
         *names("Overflow", rules.OVERFLOW),
         *names("NaN", rules.NAN),
         *names("Subnormals", rules.SUBNORMALS),

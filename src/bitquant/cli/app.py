@@ -83,10 +83,12 @@ def _tour(
 
 @app.command("formats", short_help="List the formats, their range and precision.")
 def _formats(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="fp16, e4m3fn, nf4, binary8p3se, e5m3 ...")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the formats: their fields, their range and their precision."""
+    """List the formats: their fields, their range and their precision. With NAMEs, all there is to say of each."""
     from bitquant.cli import table
 
     table.run(names or [], as_json)
@@ -100,11 +102,11 @@ def _convert(
     rounding: RoundingRule = "nearest_even",
     overflow: Annotated[
         str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers."),
+        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
     ] = None,
     nan: Annotated[
         str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise for integers."),
+        typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise without NaN."),
     ] = None,
     subnormals: Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}.")] = "gradual",
     force: Force = False,
@@ -187,7 +189,7 @@ def _vectors(
     ] = None,
     overflow: Annotated[
         str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers."),
+        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
     ] = None,
     nan: Annotated[
         str | None,

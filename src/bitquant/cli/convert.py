@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bitquant.cli.show import Screen, print_json, progress, size
 from bitquant.cli.tensors import float_format, kept_line, named, open_floats
 from bitquant.convert import convert, decode
-from bitquant.files import check_output, write_tensors
-from bitquant.formats import FP32, format
+from bitquant.files import check_dtype, check_output, write_tensors
+from bitquant.formats import FP32, FP64, format
 from bitquant.rules import Flags
 
 _FLAGS = ("inexact", "overflow", "underflow", "invalid")
@@ -21,7 +21,10 @@ _FLAGS = ("inexact", "overflow", "underflow", "invalid")
 def run(source: Path, output: Path, to: str, force: bool, as_json: bool, **rules: Any) -> None:
     """Convert, write, and say what happened."""
     target = format(to)
+    # A format without a dtype goes into the file as numbers, each one of its values.
+    values = None if target.dtype is not None else FP32 if FP32.contains(target) else FP64
     check_output(output, force, source)
+    check_dtype(output, (values or target).array_dtype)
     tensors, metadata, floats = open_floats(source)
     results: dict[str, NDArray[Any]] = {}
     rows = []
@@ -34,8 +37,7 @@ def run(source: Path, output: Path, to: str, force: bool, as_json: bool, **rules
             flags = Flags()
             with named(name):
                 result = np.asarray(convert(tensor, target, flags=flags, **rules))
-                # A format without a dtype goes into the file as float32 numbers, each one of its values.
-                results[name] = result if target.dtype is not None else np.asarray(decode(result, target, FP32))
+                results[name] = result if values is None else np.asarray(decode(result, target, values))
             rows.append(
                 {
                     "name": name,
@@ -71,7 +73,7 @@ def run(source: Path, output: Path, to: str, force: bool, as_json: bool, **rules
         lead=3,
     )
     kept_line(screen, [(row["name"], row["dtype"]) for row in kept])
-    dtype = "" if target.dtype is not None else f" (as {FP32.name}, which holds each of its numbers)"
+    dtype = "" if values is None else f" (as {values.name}, which holds each of its numbers)"
     screen.line(
         f"{len(rows)} tensors to {target.name}{dtype}, {totals['numbers']:,} numbers, each rounded once: "
         f"{totals['bytes_before']:,} → {totals['bytes_after']:,} bytes"

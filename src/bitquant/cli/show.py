@@ -68,6 +68,13 @@ class Screen:
         """Print a remark, in as many lines as the width asks for; one in a pipe."""
         self._wrapped(words, self.width or sys.maxsize, "", "dim")
 
+    def entry(self, what: str, words: str) -> None:
+        """Print what something is called and, beside it, what it is, in as many lines as the width asks for."""
+        margin = 20
+        room = max(self.width - margin, 20) if self.width else sys.maxsize
+        for k, line in enumerate(textwrap.wrap(self._printable(words), room)):
+            self.line((f"  {'' if k else what}".ljust(margin), "dim"), line)
+
     def _wrapped(self, words: str, width: int, indent: str, style: str) -> None:
         text = textwrap.fill(self._printable(words), width, initial_indent=indent, subsequent_indent=indent)
         self._console.print(Text(text, style), soft_wrap=True)

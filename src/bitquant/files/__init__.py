@@ -6,11 +6,12 @@ all that is needed to turn them back into numbers. Nothing here pickles, and not
 
 from bitquant.files.output import SUFFIXES, check_output, check_place, replaced
 from bitquant.files.quantized import Stored, entries, load_quantized, save_quantized
-from bitquant.files.tensors import read_tensors, write_tensors
+from bitquant.files.tensors import check_dtype, read_tensors, write_tensors
 
 __all__ = [
     "SUFFIXES",
     "Stored",
+    "check_dtype",
     "check_output",
     "check_place",
     "entries",

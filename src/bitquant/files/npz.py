@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 
-__all__ = ["METADATA", "read_npy", "read_npz", "write_npy", "write_npz"]
+__all__ = ["METADATA", "has_descriptor", "read_npy", "read_npz", "write_npy", "write_npz"]
 
 METADATA = "__metadata__"  # the entry that holds the metadata: safetensors' word for it
 _DTYPES = "bitquant.dtypes"  # in the metadata: JSON, tensor name to the ml_dtypes dtype of its codes
@@ -70,8 +70,8 @@ def read_npy(file: BinaryIO, size: int, where: str) -> NDArray[Any]:
 
 def write_npy(file: BinaryIO, tensor: NDArray[Any]) -> None:
     """Write one array as `.npy`."""
-    if not _has_descriptor(tensor.dtype):
-        raise BitquantError(f".npy has no name for {tensor.dtype}: write .npz or .safetensors")
+    if not has_descriptor(tensor.dtype):
+        raise BitquantError(f".npy has no name for {tensor.dtype}: write .npz")
     np.lib.format.write_array(file, tensor, allow_pickle=False)
 
 
@@ -98,7 +98,7 @@ def read_npz(file: BinaryIO, size: int, path: str) -> tuple[Tensors, dict[str, s
 
 def write_npz(file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write arrays and metadata as `.npz`, uncompressed."""
-    coded = {name: tensor.dtype.name for name, tensor in tensors.items() if not _has_descriptor(tensor.dtype)}
+    coded = {name: tensor.dtype.name for name, tensor in tensors.items() if not has_descriptor(tensor.dtype)}
     notes = dict(metadata)
     if coded:
         notes[_DTYPES] = json.dumps(coded)
@@ -127,7 +127,7 @@ def _write_entry(archive: zipfile.ZipFile, name: str, tensor: NDArray[Any]) -> N
         np.lib.format.write_array(stream, tensor, allow_pickle=False)
 
 
-def _has_descriptor(dtype: np.dtype[Any]) -> bool:
+def has_descriptor(dtype: np.dtype[Any]) -> bool:
     """Whether the dtype is NumPy's own, so that its `.npy` descriptor reads back as itself."""
     return dtype.type.__module__ == "numpy"
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 
-__all__ = ["read_safetensors", "write_safetensors"]
+__all__ = ["DTYPES", "read_safetensors", "write_safetensors"]
 
 # The format's dtype names (safetensors' README), as the dtypes whose bytes they are.
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(bool),
     **{f"{kind}{8 * size}": np.dtype(f"<{kind.lower()}{size}") for kind in "IU" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
@@ -64,7 +64,7 @@ def read_safetensors(
     metadata = header.pop("__metadata__", None) or {}
     tensors = {}
     for name, row in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype = _DTYPES.get(row["dtype"])
+        dtype = DTYPES.get(row["dtype"])
         if dtype is None:
             raise BitquantError(f"{path}: {name!r} is of dtype {row['dtype']}, which is not read: leave it out")
         begin, end = row["data_offsets"]
@@ -80,7 +80,7 @@ def read_safetensors(
 def write_safetensors(file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata as `.safetensors`."""
     library = _library()
-    known = {dtype.name for dtype in _DTYPES.values()}
+    known = {dtype.name for dtype in DTYPES.values()}
     ready = {}
     for name, tensor in tensors.items():
         if tensor.dtype.name not in known:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
-from bitquant.files.npz import METADATA, read_npy, read_npz, write_npy, write_npz
+from bitquant.files.npz import METADATA, has_descriptor, read_npy, read_npz, write_npy, write_npz
 from bitquant.files.output import check_output, kind, replaced
-from bitquant.files.safetensors import read_safetensors, write_safetensors
+from bitquant.files.safetensors import DTYPES, read_safetensors, write_safetensors
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["check_dtype", "read_tensors", "write_tensors"]
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -112,6 +112,38 @@ def write_tensors(
             write_npz(file, tensors, notes)
         else:
             write_safetensors(file, tensors, notes)
+
+
+def check_dtype(path: str | os.PathLike[str], dtype: np.dtype[Any]) -> None:
+    """Refuse a dtype that a file of this kind has no name for, before any work is done for it.
+
+    Parameters
+    ----------
+    path : path
+        Where tensors are to be written; its suffix counts.
+    dtype : numpy.dtype
+        `.npz` holds NumPy's and those of ml_dtypes, `.npy` NumPy's alone, `.safetensors` those it has a name for.
+
+    Raises
+    ------
+    BitquantError
+        When there is no name; the message says which file has one.
+
+    Examples
+    --------
+    >>> import ml_dtypes, numpy as np
+    >>> from bitquant.files import check_dtype
+    >>> check_dtype("x.npz", np.dtype(ml_dtypes.int4))
+    >>> check_dtype("x.safetensors", np.dtype(ml_dtypes.int4))
+    Traceback (most recent call last):
+        ...
+    bitquant.errors.BitquantError: x.safetensors has no name for int4: write .npz
+    """
+    suffix = kind(path)
+    if suffix == ".npy" and not has_descriptor(dtype):
+        raise BitquantError(f"{path}: .npy has no name for {dtype}: write .npz")
+    if suffix == ".safetensors" and dtype.name not in {known.name for known in DTYPES.values()}:
+        raise BitquantError(f"{path} has no name for {dtype}: write .npz")
 
 
 def _check_names(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]]) -> None:
