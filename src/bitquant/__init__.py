@@ -6,7 +6,7 @@ conversions are `encode`, `decode`, `convert` and `round_to`, quantization is `s
 """
 
 from bitquant._version import __version__
-from bitquant.convert import convert, decode, encode, round_bits, round_to
+from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
 from bitquant.errors import BitquantError
 from bitquant.formats import (
@@ -94,6 +94,7 @@ __all__ = [
     "clipped",
     "codebook",
     "convert",
+    "converter",
     "decode",
     "dequantize",
     "dialects",

@@ -17,7 +17,7 @@ from bitquant.layouts import check_threads, run
 from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Stochastic, Subnormals, Tininess, choose
 from bitquant.stages import nan_rules
 
-__all__ = ["convert", "decode", "encode", "round_bits", "round_to"]
+__all__ = ["convert", "converter", "decode", "encode", "round_bits", "round_to"]
 
 
 def convert(
@@ -107,6 +107,48 @@ def convert(
     random = rounding.words(array.shape) if isinstance(rounding, Stochastic) else None
     result = _run(pipeline, array, dtype, origin, target, flags, out, threads, random)
     return result if out is not None else give_back(result)
+
+
+def converter(
+    source: Any,
+    target: Any,
+    *,
+    rounding: Rounding | Stochastic | None = None,
+    overflow: Overflow | None = None,
+    nan: NaNRule | None = None,
+    subnormals: Subnormals | None = None,
+    tininess: Tininess | None = None,
+    dialect: str | None = None,
+    flags: bool = False,
+) -> Pipeline:
+    """Make the compiled conversion from the codes of one format to those of another, for Cython.
+
+    After ``cimport bitquant`` it is a ``bitquant.Pipeline`` with two methods that need no GIL: ``convert(source, target, n,
+    mask)`` for arrays of codes and ``convert_one(code)``. Both say, or give 0, where a rule refuses a number.
+
+    Parameters
+    ----------
+    source, target : Format, str or dtype
+    rounding, overflow, nan, subnormals, tininess, dialect
+        As for `convert`.
+    flags : bool
+        Whether ``convert`` can give the flags of each number.
+
+    Returns
+    -------
+    Pipeline
+
+    Examples
+    --------
+    >>> import bitquant as bq, numpy as np
+    >>> codes = np.empty(2, np.uint16)
+    >>> bq.converter("float32", "bfloat16").run(np.float32([1, -2]), codes)
+    >>> [hex(code) for code in codes]
+    ['0x3f80', '0xc000']
+    """
+    origin, aim = format(source), format(target)
+    rules = _settled(dialect, origin, aim, (rounding, overflow, nan, subnormals, tininess))
+    return _plan(plans.conversion, origin, aim, *rules, flags)
 
 
 def encode(x: Any, fmt: Any, source: Any = None, *, out: Array | None = None, **rules: Any) -> Any:

@@ -17,21 +17,9 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from bitquant.kernels.machine cimport stream_block, stream_end
-from bitquant.kernels.stage cimport BLOCK, STREAMING, Block, Stage, Tally
+from bitquant.kernels.stage cimport BLOCK, STREAMING, Stage, Tally
 
 cnp.import_array()
-
-cdef enum:
-    MOST_STEPS = 6
-
-
-cdef struct Step:
-    Block block
-    const void *row
-    size_t source_size
-    size_t target_size
-    bint reports                # its flags are the conversion's flags
-
 
 cdef struct Refusal:
     int64_t first               # index of the first refused number, or −1
@@ -112,11 +100,6 @@ cdef void run_all(
 cdef class Pipeline:
     """Stages in order. `reporting` is the index of the stage whose flags count, or −1."""
 
-    cdef Step steps[MOST_STEPS]
-    cdef int count
-    cdef readonly tuple stages
-    cdef readonly bint counted
-
     def __init__(self, tuple stages, int reporting=-1, bint counted=False):
         cdef Stage stage
         cdef int k
@@ -136,6 +119,29 @@ cdef class Pipeline:
         self.stages = stages
         self.count = <int> len(stages)
         self.counted = counted
+
+    cdef uint64_t convert(self, const void *source, void *target, size_t n, uint8_t *mask) noexcept nogil:
+        """Convert n codes; `mask` takes the flags of each where it is not NULL. Returns how many were refused.
+
+        Source and target hold codes in words of the formats' sizes and do not overlap. Any thread may call this at any
+        time, with the GIL or without.
+        """
+        cdef Tally tally
+        cdef Refusal refusal
+        memset(&tally, 0, sizeof(tally))
+        run_all(
+            self.steps, self.count, <const char *> source, <char *> target, mask, 0, n, 0, NULL, False, &tally, &refusal
+        )
+        return tally.nans + tally.ranges
+
+    cdef uint64_t convert_one(self, uint64_t code) noexcept nogil:
+        """Convert one code; 0 where it is refused."""
+        cdef uint64_t result = 0
+        cdef uint8_t flags
+        # The words are the low bytes of the integers, as they are on little-endian machines.
+        if self.convert(&code, &result, 1, &flags):
+            return 0
+        return result
 
     def run(
         self, cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray mask=None,
