@@ -53,7 +53,7 @@ CUSTOM = {
 }
 BOOKS = {
     "pair": (-1.0, 1.0),
-    "uneven": (-3.5, -0.25, 0.125, 2.0, 1e30),
+    "uneven": (-3.5, -0.25, 0.125, 2.0, 1e15),
     "cubes": tuple(k**3 / 7 for k in range(-150, 151)),  # more values than a byte has codes
 }
 EVERY = [*TABLE, *P3109, *CUSTOM, *BOOKS]
@@ -76,6 +76,7 @@ def judge_of(name):
     return _JUDGES[name]
 
 
+@cache
 def mask_of(flags):
     """Return flags as the bits of a mask."""
     return sum(FLAG_BITS[flag] for flag in flags)
@@ -96,8 +97,8 @@ def rules_of(target):
     judge = judge_of(target)
     return itertools.product(
         reference.ROUNDINGS,
-        reference.OVERFLOWS[judge.kind],
-        reference.nan_rules(judge),
+        judge.overflow_rules,
+        judge.nan_rules,
         reference.SUBNORMALS,
         reference.TININESSES,
     )

@@ -20,8 +20,11 @@ from math import inf, isfinite, isnan
 from typing import Literal, NamedTuple
 
 Kind = Literal["float", "integer", "codebook"]
-Overflow = Literal["ieee", "saturate", "saturate_finite", "wrap", "indefinite", "raise"]
-Nan = Literal["preserve", "canonical", "indefinite", "raise", "zero", "max"]
+Overflow = Literal["ieee", "saturate", "saturate_finite", "nan", "wrap", "indefinite", "raise"]
+Nan = Literal[
+    "preserve", "canonical", "signed", "all_ones", "positive_all_ones", "raise", "zero", "negated_zero", "max",
+    "indefinite",
+]  # fmt: skip
 Subnormals = Literal["gradual", "flush_input", "flush_output", "flush"]
 Tininess = Literal["after", "before"]
 Variant = Literal["A", "B", "C"]
@@ -49,14 +52,24 @@ ROUNDINGS: tuple[Mode, ...] = (
     "to_odd",
 )
 VARIANTS: tuple[Variant, ...] = ("A", "B", "C")
-# The rules that there are for a kind of target, the default first.
+# The rules that there are for a kind of target, the default first; see `Format.nan_rules`.
 OVERFLOWS: dict[Kind, tuple[Overflow, ...]] = {
     "float": ("ieee", "saturate", "saturate_finite", "raise"),
     "integer": ("saturate", "wrap", "indefinite", "raise"),
     "codebook": ("saturate", "raise"),
 }
 NANS: dict[Kind, tuple[Nan, ...]] = {
-    "float": ("preserve", "canonical", "raise", "zero", "max"),
+    "float": (
+        "preserve",
+        "canonical",
+        "signed",
+        "all_ones",
+        "positive_all_ones",
+        "raise",
+        "zero",
+        "negated_zero",
+        "max",
+    ),
     "integer": ("raise", "zero", "max", "indefinite"),
     "codebook": ("raise", "zero", "max"),
 }
@@ -196,6 +209,20 @@ class Format:
     def last_place(self) -> int:
         """Highest place of the ordered list; that of infinity where there is one."""
         return self.largest + (self.kind == "float" and self.has_infinity)
+
+    @cached_property
+    def overflow_rules(self) -> tuple[Overflow, ...]:
+        """The rules for overflow that the format allows, the default first."""
+        puts_nan = self.nan is not None and not self.has_infinity
+        return (*OVERFLOWS[self.kind], "nan") if puts_nan else OVERFLOWS[self.kind]
+
+    @cached_property
+    def nan_rules(self) -> tuple[Nan, ...]:
+        """The rules for a NaN that the format allows, the default first."""
+        absent = {"negated_zero"} if self.nan else {"preserve", "canonical", "signed", "all_ones", "positive_all_ones"}
+        if not self.has_zero or (self.kind == "codebook" and 0 not in self.values):
+            absent |= {"zero", "negated_zero"}
+        return tuple(rule for rule in NANS[self.kind] if rule not in absent)
 
 
 def exmy(
@@ -471,15 +498,6 @@ def round_to_digits(number: Number, exponent: int, fmt: Format, rounding: Roundi
 # --- Convert ------------------------------------------------------------------------------------------------
 
 
-def nan_rules(target: Format) -> tuple[Nan, ...]:
-    """Return the rules for a NaN that a target allows, the default first."""
-    rules = NANS[target.kind]
-    if target.kind == "float" and target.nan is None:
-        rules = tuple(rule for rule in rules if rule not in ("preserve", "canonical"))
-    has_zero = 0 in target.values if target.kind == "codebook" else target.has_zero
-    return tuple(rule for rule in rules if rule != "zero" or has_zero)
-
-
 def convert(
     code: int,
     source: Format,
@@ -515,10 +533,10 @@ def convert(
     ValueError
         For a rule that is unknown, or that the target does not have.
     """
-    overflow = overflow or OVERFLOWS[target.kind][0]
-    nan = nan or nan_rules(target)[0]
+    overflow = overflow or target.overflow_rules[0]
+    nan = nan or target.nan_rules[0]
     rounds = rounding in ROUNDINGS or (isinstance(rounding, Stochastic) and target.kind != "codebook")
-    if not rounds or overflow not in OVERFLOWS[target.kind] or nan not in nan_rules(target):
+    if not rounds or overflow not in target.overflow_rules or nan not in target.nan_rules:
         raise ValueError(f"{target.name} has no rules {rounding!r}, {overflow!r}, {nan!r}")
     if subnormals not in SUBNORMALS or tininess not in TININESSES:
         raise ValueError(f"unknown rules {subnormals!r}, {tininess!r}")
@@ -542,14 +560,18 @@ def convert_nan(number: Number, target: Format, nan: Nan) -> tuple[int, Flags]:
             raise Refused(f"NaN into {target.name}")
         case "zero":
             return target.values.index(Fraction(0)) if target.kind == "codebook" else 0, INVALID
+        case "negated_zero":
+            return 0 if number.sign else target.sign_bit, INVALID
         case "max":
             return target.largest, INVALID
         case "indefinite":
             return indefinite(target), INVALID
-    preserve = nan == "preserve"
-    code = nan_code(target, number.sign if preserve else 0)
-    if preserve and target.nan == "ieee":
-        code |= (number.numerator << target.significand_bits) // number.denominator
+    code = nan_code(target, 0 if nan in ("canonical", "positive_all_ones") else number.sign)
+    if target.nan == "ieee":
+        if nan == "preserve":
+            code |= (number.numerator << target.significand_bits) // number.denominator
+        if nan in ("all_ones", "positive_all_ones"):
+            code |= target.ones
     return code, NO_FLAGS if number.quiet else INVALID
 
 
@@ -586,6 +608,9 @@ def convert_to_float(
         if overflow == "saturate":
             return sign | target.largest, OVERFLOWED
         return sign | target.infinity, NO_FLAGS
+
+    if overflow == "nan" and not target.has_zero and (number.numerator == 0 or number.sign):
+        return beyond(1, target, rounding, overflow)
 
     # 4. Rounding, exponent unbounded above, gradual underflow below.
     if number.numerator == 0:
@@ -625,6 +650,8 @@ def beyond(sign: int, target: Format, rounding: Rounding, overflow: Overflow) ->
     """Take step 5 for a number beyond the largest, or below the range of an unsigned format."""
     if overflow == "raise":
         raise Refused(f"overflow of {target.name}")
+    if overflow == "nan":
+        return nan_code(target, sign), OVERFLOWED
     if sign and not target.signed:
         if overflow == "ieee" and target.nan:
             return nan_code(target, 0), OVERFLOWED
@@ -678,12 +705,11 @@ def indefinite(target: Format) -> int:
 def convert_to_codebook(number: Number, target: Format, rounding: Rounding, overflow: Overflow) -> tuple[int, Flags]:
     """Round a finite number or an infinity to one of the two values around it."""
     values, last = target.values, target.largest
-    if number.kind == "infinity" or not values[0] <= number.fraction <= values[last]:
+    x = number.fraction if number.kind == "finite" else values[0] - 1 if number.sign else values[last] + 1
+    if not values[0] <= x <= values[last]:
         if overflow == "raise":
             raise Refused(f"out of the range of {target.name}")
-        lower_end = number.sign if number.kind == "infinity" else number.fraction < values[0]
-        return 0 if lower_end else last, OVERFLOWED
-    x = number.fraction
+        return 0 if x < values[0] else last, OVERFLOWED
     below = bisect_right(values, x) - 1
     if values[below] == x:
         return below, NO_FLAGS
@@ -790,7 +816,7 @@ def neighbours(code: int, source: Format, fmt: Format) -> tuple[int, int]:
     """
     number = decode(code, source)
     if number.kind == "nan":
-        code, _ = convert_nan(number, fmt, nan_rules(fmt)[0])
+        code, _ = convert_nan(number, fmt, fmt.nan_rules[0])
         return code, code
     return neighbours_of(number, fmt)
 
@@ -929,7 +955,8 @@ def round_bits(code: int, fmt: Format, keep: int, ties: Literal["even", "away"])
     """Round the significand field of a floating code to its first `keep` bits and leave the others 0.
 
     Every number of one sign is its magnitude code, so this rounds that to a multiple of 2^(t - keep), whether
-    it is normal or not; a carry goes into the exponent. NaNs and infinities stay, and no number becomes one.
+    it is normal or not; a carry goes into the exponent. A tie goes to the multiple whose last bit kept is 0, which
+    for `keep` = 0 is the last of the exponent field. NaNs and infinities stay, and no number becomes one.
     """
     if decode(code, fmt).kind != "finite":
         return code

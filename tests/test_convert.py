@@ -427,7 +427,7 @@ def test_round_to_refuses_a_value_that_the_dtype_of_x_lacks():
 # --- Errors: what, where, and the way out (DESIGN §2, law 6) ------------------------------------------------
 
 FLOAT_NAN = "pass nan='preserve', 'canonical', 'zero' or 'max'"
-INTEGER_NAN = "pass nan='zero' or nan='max'"
+INTEGER_NAN = "pass nan='zero' or 'max'"
 REFUSALS = [
     ([1.0, math.nan], "int8", {}, f"x has NaN at index 1: int8 has no NaN; {INTEGER_NAN}"),
     ([math.nan] * 3, "uint8", {}, f"x has NaN at index 0 (the first of 3): uint8 has no NaN; {INTEGER_NAN}"),
@@ -469,10 +469,11 @@ WRONG_RULES = [
     ("float16", {"overflow": "wrap"},
      "overflow='wrap' is not possible for float16: choose ieee, saturate, saturate_finite or raise"),
     ("int8", {"overflow": "ieee"},
-     "overflow='ieee' is not possible for int8: choose saturate, wrap or raise"),
-    ("int8", {"nan": "preserve"}, "nan='preserve' is not possible for int8: choose raise, zero or max"),
+     "overflow='ieee' is not possible for int8: choose saturate, wrap, indefinite or raise"),
+    ("int8", {"nan": "preserve"}, "nan='preserve' is not possible for int8: choose raise, zero, max or indefinite"),
     ("float16", {"nan": 0},
-     "nan=0 is not possible for float16: choose preserve, canonical, raise, zero or max"),
+     "nan=0 is not possible for float16: choose preserve, canonical, signed, all_ones, positive_all_ones, raise, zero "
+     "or max"),
     ("float16", {"subnormals": True},
      "subnormals=True is not possible: choose gradual, flush_input, flush_output or flush"),
     ("int8", {"tininess": "never"}, "tininess='never' is not possible: choose after or before"),

@@ -8,13 +8,16 @@ as well, cannot differ. Every input is visited for (1), and NaNs are held agains
 
 from __future__ import annotations
 
+from functools import cache
+
+import ml_dtypes
 import numpy as np
 import pytest
 
 import bitquant as bq
 import reference
 import witness as hardware
-from judging import FLAG_BITS, NAMES, mask_of
+from judging import FLAG_BITS, NAMES, TABLE, judge_of, mask_of, ours_of
 
 pytestmark = pytest.mark.exhaustive
 
@@ -38,19 +41,24 @@ def expected_of_nans(codes, target):
     return (sign | target.infinity_code | 1 << (t - 1) | kept).astype(target.code_dtype)
 
 
-class Staircase:
-    """Walks ascending inputs of one sign; notes where the output changes, and that it never goes back."""
+@cache
+def places_of(judge, negative):
+    """List where every code stands in the order of its format; NaN stands for what is beyond the end walked to."""
+    beyond = judge.first_place - 1 if negative else judge.last_place + 1
+    numbers = [reference.decode(code, judge).kind != "nan" for code in range(judge.code_count)]
+    return np.array([reference.ordered(code, judge) if number else beyond for code, number in enumerate(numbers)])
 
-    def __init__(self, target, negative):
-        self.integer, self.negative = target.is_integer, negative
-        self.signed = target.is_integer and target.signed
+
+class Staircase:
+    """Walks inputs away from zero; notes where the output changes, and that it never goes back."""
+
+    def __init__(self, judge, negative):
+        self.places, self.negative = places_of(judge, negative), negative
         self.points = []
         self.last = None
 
     def feed(self, start, outputs):
         """Take the outputs of the inputs start, start + 1, ..."""
-        if self.signed:
-            outputs = outputs.view(np.int8)
         if self.last is not None:
             self._look(start - 1, np.array([self.last, outputs[0]]))
         for at in range(0, outputs.size, WINDOW):
@@ -62,9 +70,8 @@ class Staircase:
         changed = np.flatnonzero(before != after)
         if not changed.size:
             return
-        # Codes of a float go up with the magnitude, for both signs; integers go down where the inputs do.
-        down = self.integer and self.negative
-        wrong = after[changed] > before[changed] if down else after[changed] < before[changed]
+        steps = self.places[after[changed]] - self.places[before[changed]]
+        wrong = steps > 0 if self.negative else steps < 0
         assert not wrong.any(), f"goes back at {start + int(changed[wrong][0]):#x}"
         self.points.extend((changed + start).tolist())
 
@@ -74,19 +81,21 @@ def test_the_staircase_notices_every_step_and_any_step_back(at):
     outputs = np.zeros(2 * CHUNK, np.uint16)
     outputs[at:] = 1
     for negative in (False, True):
-        stairs = Staircase(bq.FP16, negative)
-        stairs.feed(0, outputs[:CHUNK])
-        stairs.feed(CHUNK, outputs[CHUNK:])
+        signed = outputs | np.uint16(negative << 15)
+        stairs = Staircase(reference.FLOAT16, negative)
+        stairs.feed(0, signed[:CHUNK])
+        stairs.feed(CHUNK, signed[CHUNK:])
         assert stairs.points == [at - 1]
-        stairs = Staircase(bq.FP16, negative)
+        stairs = Staircase(reference.FLOAT16, negative)
         if at >= CHUNK:
-            stairs.feed(0, 1 - outputs[:CHUNK])
+            stairs.feed(0, signed[:CHUNK] ^ 1)
         start = CHUNK if at >= CHUNK else 0
         with pytest.raises(AssertionError, match=f"goes back at {at - 1:#x}"):
-            stairs.feed(start, 1 - outputs[start:])
-    stairs = Staircase(bq.UINT8, negative=True)  # whose codes go down where the inputs do
-    with pytest.raises(AssertionError, match="goes back"):
-        stairs.feed(0, outputs.astype(np.uint8))
+            stairs.feed(start, signed[start:] ^ 1)
+    for judge in (reference.UINT8, judge_of("nf4")):  # whose codes go down where the inputs do
+        stairs = Staircase(judge, negative=True)
+        with pytest.raises(AssertionError, match="goes back"):
+            stairs.feed(0, outputs.astype(np.uint8))
 
 
 @pytest.mark.parametrize("rounding", reference.ROUNDINGS)
@@ -101,7 +110,7 @@ def test_all_of_float32_is_proved_against_the_reference(name, rounding, witness)
         and rounding in hardware.ROUNDING_CONTROL
         and witness.absent(hardware_name) is None
     )
-    stairs = [Staircase(target, False), Staircase(target, True)]
+    stairs = [Staircase(judge, False), Staircase(judge, True)]
     result = np.empty(CHUNK, target.code_dtype)
     witnessed = np.empty(CHUNK, target.code_dtype)
     for start, codes in chunks():
@@ -128,6 +137,47 @@ def test_all_of_float32_is_proved_against_the_reference(name, rounding, witness)
     steps = sum(len(stair.points) for stair in stairs)
     most = 2 * judge.infinity if judge.kind == "float" else 255
     assert steps >= most // 2 - 2  # all codes are reached: nothing has been skipped
+
+
+SMALL = [name for name in TABLE if judge_of(name).bits <= 8 and name not in NAMES]
+SMALL += ["binary8p1se", "binary8p3sf", "binary8p4ue"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_all_of_float32_to_a_small_format_is_proved_against_the_reference(name):
+    """Nearest-even; with ml_dtypes as a second witness for every 257th number, where it has the format."""
+    target, judge = ours_of(name), judge_of(name)
+    rules = {"nan": next(rule for rule in judge.nan_rules if rule != "raise")}
+    dtype = getattr(ml_dtypes, name, None) if judge.kind == "float" and judge.has_zero else None
+    stairs = [Staircase(judge, False), Staircase(judge, True)]
+    result = np.empty(CHUNK, np.uint8)
+    for start, codes in chunks():
+        bq.encode(codes, target, "float32", out=result, threads=2, **rules)
+        numbers = min(max(INFINITY + 1 - (start & ~SIGN), 0), CHUNK)  # the NaNs begin there in this chunk
+        if numbers:
+            stairs[start >= SIGN].feed(start, result[:numbers])
+        if numbers < CHUNK:
+            expected, _ = reference.convert(0x7FC00000 | start & SIGN, reference.FLOAT32, judge, **rules)
+            if judge.nan == "ieee":
+                assert np.array_equal(result[numbers:], expected_of_nans(codes[numbers:], target))
+            else:
+                assert (result[numbers:] == expected).all()
+        if dtype is not None and numbers:
+            with np.errstate(all="ignore"):
+                theirs = codes[:numbers:257].view(np.float32).astype(dtype)
+            places = stairs[start >= SIGN].places
+            theirs = places[theirs.view(np.uint8) & (judge.code_count - 1)]
+            assert np.array_equal(places[result[:numbers:257]], theirs), hex(start)
+
+    ends = [0, INFINITY, SIGN, SIGN | INFINITY]
+    checked = sorted({*ends, *(point + step for stair in stairs for point in stair.points for step in (0, 1))})
+    ours = bq.encode(np.array(checked, np.uint32), target, "float32", **rules).tolist()
+    for code, our in zip(checked, ours, strict=True):
+        their, _ = reference.convert(code, reference.FLOAT32, judge, **rules)
+        assert our == their, f"{code:#x} gives {our:#x}, the reference {their:#x}"
+    reached = {code for code in ours if reference.decode(code, judge).kind == "finite"}
+    finite = [code for code in range(judge.code_count) if reference.decode(code, judge).kind == "finite"]
+    assert reached == set(finite)  # nothing has been skipped
 
 
 def test_all_of_float32_to_bfloat16_agrees_with_torch():

@@ -25,7 +25,7 @@ def edges(judge, keep):
         base = int(draw.integers(0, judge.infinity)) // unit * unit
         places |= {base + step for step in (0, 1, unit // 2 - 1, unit // 2, unit // 2 + 1, unit - 1, unit)}
     places |= {judge.largest - step for step in (0, 1, unit // 2 - 1, unit // 2, unit // 2 + 1, unit - 1, unit)}
-    places |= {step for step in (1, unit // 2 - 1, unit // 2, unit // 2 + 1, unit, unit + unit // 2)}
+    places |= {1, unit // 2 - 1, unit // 2, unit // 2 + 1, unit, unit + unit // 2}
     codes = {sign | place for place in places if 0 <= place <= judge.infinity for sign in (0, judge.sign_bit)}
     return sorted(codes | reference.nan_codes(judge))
 
@@ -36,7 +36,7 @@ def test_bits_are_rounded_as_the_reference_rounds_them(name, keep, ties):
     judge, fmt = WIDE[name], bq.format(name)
     codes = edges(judge, keep)
     if judge.bits == 64:
-        codes = codes[keep % 8 :: 8]
+        codes = codes[keep % 3 :: 3]
     x = code_array(codes, fmt)
     theirs = code_array([reference.round_bits(code, judge, keep, ties) for code in codes], fmt)
     ours = bq.round_bits(x.view(fmt.dtype), keep, ties)
@@ -65,8 +65,8 @@ NAMED = [
     (1 + 2.0**-8, 7, 1.0, 1 + 2.0**-7),
     (1 + 3 * 2.0**-8, 7, 1 + 2.0**-6, 1 + 2.0**-6),
     (-(1 + 2.0**-8), 7, -1.0, -(1 + 2.0**-7)),
-    (1.5, 0, 2.0, 2.0),  # no digit is kept: the last is that of the exponent field, 127 for 1
-    (3.0, 0, 2.0, 4.0),
+    (1.5, 0, 2.0, 2.0),  # the exponent field of 1 is odd
+    (3.0, 0, 2.0, 4.0),  # that of 2 is even
     (1.25, 0, 1.0, 1.0),
     (1.999, 3, 2.0, 2.0),
     (0.1, 2, 0.09375, 0.09375),

@@ -16,11 +16,13 @@ cdef struct Target:
     int32_t lowest              # source exponents are raised to this one: all bits are lost there as well
     uint32_t stored             # stored significand bits
     uint32_t cut                # bits of the lane's significand below the target's last bit; at least 2
+    int32_t knee                # cut + the source exponent of the smallest normal number
     uint32_t code_parity        # 1 where the parity of a code, not of its significand, makes it even
     uint32_t sign_shift
     uint64_t sign_bit           # 0 where the format has no sign
     uint64_t negative_bits      # set in a negative number's code: the sign bit; or NaN's, all ones, without a sign
     uint64_t zero_drops_sign    # 1 where zero has no sign
+    uint64_t everything         # all ones
     uint64_t largest            # magnitude of the largest finite number
     uint64_t ceiling[2]         # rounded magnitudes are lowered to this one: `largest`, or the one after it
     bint always_patch           # numbers other than infinity and NaN need the patch loop
@@ -50,8 +52,8 @@ cdef class Narrow(Stage):
 
 cdef inline place cut_of(place exponent, const Target *t) noexcept nogil:
     """Step 2: how many bits of the significand a number with this exponent field loses, not less than `cut`."""
-    cdef place normal = t.cut, cut = normal + t.rebias + 1 - exponent
-    return cut if cut > normal else normal
+    cdef place normal = t.cut, lost = t.knee - exponent
+    return lost if lost > normal else normal
 
 
 cdef inline lane flip_of(place exponent, const Target *t, lane zero) noexcept nogil:
@@ -76,10 +78,10 @@ cdef inline lane round_pack(
 
     Requires exponent ≤ rebias + exponent_end, so that the magnitude fits the lane, and exponent ≥ t.lowest.
     """
-    cdef place cut = cut_of(exponent, t), normal = t.cut
+    cdef place normal = t.cut, lost = t.knee - exponent, cut = lost if lost > normal else normal
     cdef lane kept = round_by(mode, negative, significand, cut, flip_of(exponent, t, significand), random, t)
-    # A normal number has lost `normal` bits: what its exponent is beyond the smallest one is left of the difference.
-    return ((<lane> (cut - (normal + t.rebias + 1 - exponent))) << t.stored) + kept
+    # Where `cut` is more than an exponent this large would lose, the exponent is that much beyond the smallest one.
+    return ((<lane> (cut - lost)) << t.stored) + kept
 
 
 cdef inline lane flags_of(

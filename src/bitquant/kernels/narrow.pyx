@@ -19,7 +19,8 @@
 #     256 and keeps the extreme magnitudes; where they are not ordinary the finite path writes the run again. Zero
 #     costs two operations: it is raised to the rebias, so that it rounds to code 0, and lowered by one for the
 #     minimum, so that it wraps around and counts as large.
-#     The rest of a block with one such run takes the finite path at once, and so do the next fifteen blocks.
+#     The rest of a block with one such run takes the finite path at once, and so do the next blocks,
+#     twice as many each time it happens again.
 # (D) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
 #     patch loop writes them over what the finite path left there, in the runs that need it.
 # (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and
@@ -49,6 +50,7 @@ cdef inline carrier finite(
     """Design B. The types of `zero` and `field` say in which lanes. Returns the largest magnitude of the run."""
     cdef Target row = t[0]
     cdef lane above = <lane> row.ceiling[0], beneath = <lane> row.ceiling[1], drops = <lane> row.zero_drops_sign
+    cdef lane everything = <lane> row.everything
     cdef lane negative, significand, magnitude, ceiling, random = 0
     cdef carrier lowest, bits, most = 0, negative_bits = <carrier> row.negative_bits, sign
     cdef place exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
@@ -82,7 +84,9 @@ cdef inline carrier finite(
             ceiling = select[lane](negative, beneath, above)
         magnitude = magnitude if magnitude < ceiling else ceiling
         sign = (0 - (source[i] >> top)) & negative_bits
-        target[i] = <code> (magnitude | <lane> (sign & ((<carrier> (magnitude == 0) & <carrier> drops) - 1)))
+        magnitude = magnitude | <lane> (sign & ((<carrier> (magnitude == 0) & <carrier> drops) - 1))
+        # All of them are below that; it keeps GCC from packing sign and magnitude into bytes each by itself.
+        target[i] = <code> (magnitude if magnitude < everything else everything)
     return most
 
 
@@ -214,7 +218,8 @@ cdef inline void in_mode(
                 at += length
                 continue
             if hopeful:
-                tally.doubt = DOUBT
+                tally.patience = 2 * tally.patience + 1 if tally.patience < DOUBT else DOUBT
+                tally.doubt = tally.patience
         hopeful = False
         length = n - at
         if mode == STOCHASTIC:
@@ -228,6 +233,8 @@ cdef inline void in_mode(
         if counted:
             count(mask + at, t, tally, length)
         at += length
+    if hopeful:
+        tally.patience = 0
 
 
 cdef inline void narrow(

@@ -33,6 +33,10 @@ cdef inline void random_words(uint32_t *words, uint64_t index, size_t n, const u
     """
     cdef uint32_t k0[ROUNDS]
     cdef uint32_t k1[ROUNDS]
+    cdef uint32_t first_words[COUNTERS]
+    cdef uint32_t second_words[COUNTERS]
+    cdef uint32_t third_words[COUNTERS]
+    cdef uint32_t fourth_words[COUNTERS]
     cdef uint64_t first = index >> 2
     cdef uint32_t low = <uint32_t> first, high = <uint32_t> (first >> 32), a, b, c, d
     cdef size_t count = ((index & 3) + n + 3) >> 2, i
@@ -54,10 +58,15 @@ cdef inline void random_words(uint32_t *words, uint64_t index, size_t n, const u
         one_round(&a, &b, &c, &d, k0[7], k1[7])
         one_round(&a, &b, &c, &d, k0[8], k1[8])
         one_round(&a, &b, &c, &d, k0[9], k1[9])
-        words[4 * i] = a
-        words[4 * i + 1] = b
-        words[4 * i + 2] = c
-        words[4 * i + 3] = d
+        first_words[i] = a
+        second_words[i] = b
+        third_words[i] = c
+        fourth_words[i] = d
+    for i in range(count):
+        words[4 * i] = first_words[i]
+        words[4 * i + 1] = second_words[i]
+        words[4 * i + 2] = third_words[i]
+        words[4 * i + 3] = fourth_words[i]
 
 
 cdef inline const uint32_t *words_of(

@@ -6,7 +6,7 @@ cdef enum:
     BLOCK = 1024            # numbers in a block: two scratch blocks of eight-byte words fit a 32 KiB cache
     RUN = 256               # numbers that take a short path together, or do not
     STREAMING = 1 << 23     # bytes written from which streaming past the caches pays
-    DOUBT = 15              # blocks without a short path after one that did not take it
+    DOUBT = 31              # blocks without a short path after some that did not take it, at most
 
 cdef enum Flag:
     INVALID = 1
@@ -24,7 +24,8 @@ cdef struct Tally:
     uint64_t ranges
     uint64_t index              # place of the block's first number in the array
     const uint32_t *random      # the block's random integers where the caller brings them, else NULL
-    int doubt                   # blocks for which no short path is tried any more, after one that did not take it
+    int doubt                   # blocks for which no short path is tried any more, after one that did not take it ...
+    int patience                # ... and how many it was the last time, 0 after one that did
 
 # Reads n ≤ BLOCK numbers from source, writes n to target (which never overlap) and one byte of flags each to
 # mask where mask is not NULL. Adds to the tally, never resets it.
