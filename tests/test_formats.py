@@ -117,7 +117,8 @@ DYNAMIC_RANGE = [
 
 # name, dtype, codes' dtype
 WORDS = [
-    ("float64", np.float64, "u8"), ("float32", np.float32, "u4"), ("tfloat32", None, "u4"), ("float16", np.float16, "u2"),
+    ("float64", np.float64, "u8"), ("float32", np.float32, "u4"), ("tfloat32", None, "u4"),
+    ("float16", np.float16, "u2"),
     ("bfloat16", ml_dtypes.bfloat16, "u2"), ("float8_e5m2", ml_dtypes.float8_e5m2, "u1"),
     ("float8_e4m3", ml_dtypes.float8_e4m3, "u1"), ("float8_e3m4", ml_dtypes.float8_e3m4, "u1"),
     ("float8_e4m3fn", ml_dtypes.float8_e4m3fn, "u1"), ("float8_e4m3fnuz", ml_dtypes.float8_e4m3fnuz, "u1"),
@@ -454,7 +455,7 @@ def test_constants_are_the_rows():
 
 @pytest.mark.parametrize("family", ["", "exmy", None, "P3109"])
 def test_an_unknown_family_is_refused(family):
-    with pytest.raises(bq.BitquantError, match="family=.* is not possible: choose table or p3109"):
+    with pytest.raises(bq.BitquantError, match=r"family=.* is not possible: choose table or p3109"):
         bq.formats(family)
 
 
@@ -508,8 +509,8 @@ def test_formats_are_hashable_and_frozen():
 
 @pytest.mark.parametrize(
     "unknown",
-    ["float17", "", "fp1 6x", "complex64", np.complex64, np.dtype("bool"), None, 3, [16], "e", "e5", "m3", "e5m", "exmy",
-     "binary16x", "int3", "nf5", "float8", "exmy(5, 2", "exmy()+1", "codebook(16 values)"],
+    ["float17", "", "fp1 6x", "complex64", np.complex64, np.dtype("bool"), None, 3, [16], "e", "e5", "m3", "e5m",
+     "exmy", "binary16x", "int3", "nf5", "float8", "exmy(5, 2", "exmy()+1", "codebook(16 values)"],
 )  # fmt: skip
 def test_an_unknown_format_is_refused_and_the_known_ones_are_listed(unknown):
     with pytest.raises(bq.BitquantError, match=r"no format is called|cannot be read as exmy") as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from fractions import Fraction
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -229,6 +230,7 @@ def test_named_spacings(x, fmt, spacing, why):
 # --- Neighbours ---------------------------------------------------------------------------------------------
 
 
+@cache
 def sample(source, target, most=150):
     """Codes of a source next to the numbers of a target and halfway between them, infinities and NaNs too."""
     judge, aim = judge_of(source), judge_of(target)

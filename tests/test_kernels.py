@@ -214,11 +214,15 @@ MISUSES = {
     "a codebook of no value": lambda: codebook(1, 0),
     "a codebook without thresholds": lambda: codebook(0, 2),
     "a codebook of too few thresholds": lambda: codebook(3, 5),
-    "a codebook of thresholds that no depth has": lambda: codebook(4, 4),
+    "a codebook of too many thresholds": lambda: codebook(4, 4),
     "a codebook of another word": lambda: codebook(levels=np.zeros(4, np.uint64)),
     "a codebook of half words": lambda: codebook(word=2),
     "a codebook of complex words": lambda: codebook(np.zeros(3, "c16"), np.zeros(4, "c16")),
-    "a codebook of strided thresholds": lambda: codebook(np.zeros(6, np.int32)[::2]),
+    "a codebook of unsigned thresholds": lambda: codebook(np.zeros(3, np.uint32)),
+    "a codebook of swapped thresholds": lambda: codebook(np.zeros(3, ">i4")),
+    "a codebook of signed levels": lambda: codebook(levels=np.zeros(4, np.int32)),
+    "a codebook of float levels": lambda: codebook(levels=np.zeros(4, np.float32)),
+    "a codebook of too many values": lambda: codebook((1 << 16), (1 << 16) + 1),
     "a codebook of strided levels": lambda: codebook(levels=np.zeros(8, np.uint32)[::2]),
     "a codebook of nothing": lambda: ToCodebook(None, np.zeros(4, np.uint32), False),
     "a codebook without levels": lambda: ToCodebook(np.zeros(3, np.int32), None, False),
@@ -385,7 +389,8 @@ def test_misuse_is_refused(outcomes, name):
 
 def test_what_the_cases_spoil_is_right():
     Pipeline((codebook(), Shrink(4, 1)))
-    codebook(63, 33, word=8, counted=True)
+    codebook(32, 33, word=8, counted=True)
+    codebook((1 << 16) - 1, 1 << 16)
     random_run(np.zeros(8, np.uint32))
     Lookup(2, np.zeros(65536, np.uint64))
     Trim(4, 23, True)
