@@ -66,7 +66,11 @@ def user(tmp_path_factory):
     (place / "user.pyx").write_text(textwrap.dedent(EXTENSION))
     (place / "setup.py").write_text(SETUP)
     built = subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=place, capture_output=True, text=True, check=False
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert built.returncode == 0, built.stderr
     spec = importlib.util.spec_from_file_location("user", next(place.glob("user.*.so")))

@@ -50,7 +50,9 @@ def with_held_format(array: Array, name: str = "x") -> tuple[Array, Format]:
     array, fmt = with_format(array, name)
     if fmt.is_integer and fmt.bits == 64:
         if array.size and (int(array.max()) > _EXACT_IN_FP64 or int(array.min()) < -_EXACT_IN_FP64):
-            raise BitquantError(f"{name} holds integers beyond 2^53, which float64 does not hold exactly: round them first")
+            raise BitquantError(
+                f"{name} holds integers beyond 2^53, which float64 does not hold exactly: round them first"
+            )
         return array.astype(np.float64), FP64
     return array, fmt
 

@@ -92,8 +92,10 @@ def convert(
     array([ 1.,  0., inf], dtype=float16)
     >>> bq.convert([0.5, 1.5, 300.0], "int8", rounding="toward_zero")
     array([  0,   1, 127], dtype=int8)
-    >>> bq.encode(np.float32([1e9, np.inf]), "float8_e4m3fn"), bq.encode(np.float32([1e9, np.inf]), "e4m3fn", dialect="torch")
-    (array([127, 127], dtype=uint8), array([126, 126], dtype=uint8))
+    >>> bq.encode(np.float32([1e9, np.inf]), "float8_e4m3fn")
+    array([127, 127], dtype=uint8)
+    >>> bq.encode(np.float32([1e9, np.inf]), "float8_e4m3fn", dialect="torch")
+    array([126, 126], dtype=uint8)
     """
     target = to if type(to) is Format else format(to)
     array, give_back = take(x)
@@ -123,8 +125,8 @@ def converter(
 ) -> Pipeline:
     """Make the compiled conversion from the codes of one format to those of another, for Cython.
 
-    After ``cimport bitquant`` it is a ``bitquant.Pipeline`` with two methods that need no GIL: ``convert(source, target, n,
-    mask)`` for arrays of codes and ``convert_one(code)``. Both say, or give 0, where a rule refuses a number.
+    After ``cimport bitquant`` it is a ``bitquant.Pipeline`` with two methods that need no GIL: ``convert(source, target,
+    n, mask)`` for arrays of codes, which returns how many numbers were refused, and ``convert_one(code)``.
 
     Parameters
     ----------
@@ -441,9 +443,9 @@ def _refusal(array: Array, counts: Any, source: Format, target: Format, there: P
     where = f" at index {index}" if array.ndim else ""
     if is_nan:
         more = f" (the first of {nans})" if nans > 1 else ""
-        ways = [rule for rule in ("preserve", "canonical", "zero", "max") if rule in nan_rules(target)]
+        nan_ways = [rule for rule in ("preserve", "canonical", "zero", "max") if rule in nan_rules(target)]
         reason = "NaN is refused by nan='raise'" if target.has_nan else f"{target.name} has no NaN"
-        return BitquantError(f"x has NaN{where}{more}: {reason}; pass {_choices('nan', ways)}")
+        return BitquantError(f"x has NaN{where}{more}: {reason}; pass {_choices('nan', nan_ways)}")
     element = array[place].reshape(1).view(source.code_dtype)
     value = convert(element, FP64, source)[0]
     more = f" (the first of {ranges})" if ranges > 1 else ""

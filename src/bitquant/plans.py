@@ -15,7 +15,17 @@ from bitquant.kernels.pipeline import Pipeline
 from bitquant.kernels.stage import Stage
 from bitquant.kernels.trim import Trim
 from bitquant.rules import Stochastic
-from bitquant.stages import Rules, carrier_of, carries, from_carrier, from_whole, leads_to, narrow, resize, whole_to_codes
+from bitquant.stages import (
+    Rules,
+    carrier_of,
+    carries,
+    from_carrier,
+    from_whole,
+    leads_to,
+    narrow,
+    resize,
+    whole_to_codes,
+)
 from bitquant.stages import to_carrier as _to_carrier
 
 
@@ -88,8 +98,8 @@ def _stages(source: Format, target: Format, rules: Rules) -> tuple[tuple[Stage, 
             return (), whole_to_codes(source, target, rules)
         if not target.is_float and abs(target.max) >= 2**53:
             raise BitquantError(
-                f"{source.name} to {target.name}: the codebook has values beyond 2^53, among which float64 does not tell "
-                "integers apart"
+                f"{source.name} to {target.name}: the codebook has values beyond 2^53, among which float64 does not "
+                "tell integers apart"
             )
     carrier = FP32 if carries(FP32, source, target) else FP64
     first = () if source is carrier else (_to_carrier(source, carrier, quiet=False),)

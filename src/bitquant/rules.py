@@ -126,8 +126,14 @@ class Stochastic:
     def __post_init__(self) -> None:
         for name, most in (("bits", 32), ("seed", 2**64 - 1)):
             value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not int(name == "bits") <= value <= most:
-                raise BitquantError(f"Stochastic({name}={value!r}): give an integer from {int(name == 'bits')} to {most}")
+            if (
+                not isinstance(value, (int, np.integer))
+                or isinstance(value, bool)
+                or not int(name == "bits") <= value <= most
+            ):
+                raise BitquantError(
+                    f"Stochastic({name}={value!r}): give an integer from {int(name == 'bits')} to {most}"
+                )
         choose("variant", self.variant, {"A": "", "B": "", "C": ""}, " for Stochastic")
 
     def words(self, shape: tuple[int, ...]) -> NDArray[np.uint32] | None:
@@ -137,8 +143,8 @@ class Stochastic:
         random = np.asarray(self.random)
         if random.shape != shape or random.dtype.kind not in "iu":
             raise BitquantError(
-                f"random has shape {random.shape} and dtype {random.dtype}: one integer is needed for each number of x, "
-                f"which has shape {shape}"
+                f"random has shape {random.shape} and dtype {random.dtype}: one integer is needed for each number of "
+                f"x, which has shape {shape}"
             )
         if random.size and (int(random.min()) < 0 or int(random.max()) >= 2**self.bits):
             worst = int(random.min()) if int(random.min()) < 0 else int(random.max())

@@ -59,7 +59,9 @@ class Rules(NamedTuple):
         overflows, nans = overflow_rules(target), nan_rules(target)
         rounding = rounding_rule("nearest_even" if rounding is None else rounding)
         if isinstance(rounding, Stochastic) and target.kind == "codebook":
-            raise BitquantError(f"rounding={rounding!r} is not possible{where}: a codebook takes the deterministic modes")
+            raise BitquantError(
+                f"rounding={rounding!r} is not possible{where}: a codebook takes the deterministic modes"
+            )
         return cls(
             rounding,
             choose("overflow", overflows[0] if overflow is None else overflow, _meanings(OVERFLOW, overflows), where),
@@ -77,7 +79,7 @@ class Rules(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Whether the kernels must look at every number's flags. (NaN is looked for in any case.)"""
+        """Whether the kernels must look at every number's flags; NaN is looked for in any case."""
         return self.counted or self.exact or self.overflow == "raise"
 
     @property
@@ -474,7 +476,11 @@ def _first(place: Fraction, included: bool, carrier: Format) -> float:
 
 
 def _next(number: float, toward: float, carrier: Format) -> float:
-    return math.nextafter(number, toward) if carrier is FP64 else float(np.nextafter(np.float32(number), np.float32(toward)))
+    return (
+        math.nextafter(number, toward)
+        if carrier is FP64
+        else float(np.nextafter(np.float32(number), np.float32(toward)))
+    )
 
 
 def _key(number: float, carrier: Format) -> int:

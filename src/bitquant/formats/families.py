@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def exmy(
     infinity = nan == "ieee" if infinity is None else infinity
     bias = (1 << (e - 1)) - 1 if bias is None and isinstance(e, int) and 1 <= e <= 11 else bias
     _check_shape(e, m, bias, infinity, nan, signed_zero, signed)
-    assert bias is not None
+    e, m, bias, infinity, signed = int(e), int(m), int(bias or 0), bool(infinity), bool(signed)  # of NumPy's, too
     plain = Format("", "float", e, m, bias, signed=signed, infinity=infinity, nan=nan)
     known = _BY_SHAPE.get(_shape(plain))
     if known is not None:
@@ -102,14 +102,10 @@ def _made(
     name: str, e: int, m: int, bias: int, signed: bool, infinity: bool, nan: NaNCodes, ties: Any, source: str
 ) -> Format:
     """The one Format object of a name."""
-    return Format(
-        name, "float", e, m, bias, signed=signed, infinity=infinity, nan=nan, ties=ties, source=source
-    )
+    return Format(name, "float", e, m, bias, signed=signed, infinity=infinity, nan=nan, ties=ties, source=source)
 
 
-def _check_shape(
-    e: Any, m: Any, bias: Any, infinity: Any, nan: Any, signed_zero: bool | None, signed: bool
-) -> None:
+def _check_shape(e: Any, m: Any, bias: Any, infinity: Any, nan: Any, signed_zero: bool | None, signed: bool) -> None:
     """Raise BitquantError for what no format can be."""
     for value, name, low, high in ((e, "exponent bits", 1, 11), (m, "significand bits", 0, 52)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
@@ -117,9 +113,13 @@ def _check_shape(
     if not isinstance(bias, (int, np.integer)):
         raise BitquantError(f"exmy({e}, {m}): bias={bias!r} is no integer")
     if nan not in ("ieee", "all_ones", "negative_zero", None):
-        raise BitquantError(f"exmy({e}, {m}): nan={nan!r} is not possible: choose 'ieee', 'all_ones', 'negative_zero' or None")
+        raise BitquantError(
+            f"exmy({e}, {m}): nan={nan!r} is not possible: choose 'ieee', 'all_ones', 'negative_zero' or None"
+        )
     if nan == "ieee" and not infinity:
-        raise BitquantError(f"exmy({e}, {m}): nan='ieee' needs infinity; without it choose nan='all_ones', 'negative_zero' or None")
+        raise BitquantError(
+            f"exmy({e}, {m}): nan='ieee' needs infinity; without it choose nan='all_ones', 'negative_zero' or None"
+        )
     if nan == "ieee" and (m == 0 or e == 1):
         raise BitquantError(
             f"exmy({e}, {m}): nan='ieee' takes the largest of the exponent fields and tells NaN from infinity by the "
@@ -129,7 +129,9 @@ def _check_shape(
         raise BitquantError(f"exmy({e}, {m}): without a sign there is no −0: choose nan='all_ones' or None")
     has_negative_zero = signed and nan != "negative_zero"
     if signed_zero is not None and bool(signed_zero) != has_negative_zero:
-        way = "give its code to NaN with nan='negative_zero'" if not signed_zero else "its code is NaN or does not exist"
+        way = (
+            "give its code to NaN with nan='negative_zero'" if not signed_zero else "its code is NaN or does not exist"
+        )
         raise BitquantError(f"exmy({e}, {m}): signed_zero={signed_zero} is not possible here: {way}")
     if (1 << (e + m)) - 1 - infinity - (nan == "all_ones") < 1 << m:
         raise BitquantError(f"exmy({e}, {m}): infinity and NaN leave no normal number: give it another bit")
@@ -194,13 +196,15 @@ def custom(name: str) -> Format | None:
     match = _CALL.fullmatch(name)
     try:
         if match is None:
-            raise SyntaxError("not numbers and names")
+            return _unreadable(name, "not numbers and names")
         options = ast.literal_eval("{" + _OPTION.sub(r"'\1': ", match[3]).lstrip(", ") + "}")
         return exmy(int(match[1]), int(match[2]), **options)
     except (SyntaxError, TypeError) as error:
-        raise BitquantError(
-            f"{name[:80]!r} cannot be read as exmy(e, m, bias=, infinity=, nan=, signed=): {error}"
-        ) from None
+        return _unreadable(name, str(error))
+
+
+def _unreadable(name: str, why: str) -> NoReturn:
+    raise BitquantError(f"{name[:80]!r} cannot be read as exmy(e, m, bias=, infinity=, nan=, signed=): {why}") from None
 
 
 def codebook(values: Iterable[float], name: str | None = None) -> Format:
@@ -242,7 +246,8 @@ def codebook(values: Iterable[float], name: str | None = None) -> Format:
             raise BitquantError(f"a codebook's values are finite, and value {place} is {value}")
         if place and value <= found[place - 1]:
             raise BitquantError(
-                f"a codebook's values ascend, and value {place} ({value:g}) is not above {found[place - 1]:g}: sort them"
+                f"a codebook's values ascend, and value {place} ({value:g}) is not above {found[place - 1]:g}: sort"
+                " them"
             )
     name = f"codebook({len(found)} values)" if name is None else str(name)
     return _codebook(found, name)

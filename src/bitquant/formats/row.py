@@ -20,8 +20,8 @@ NaNCodes = Literal["ieee", "all_ones", "negative_zero"] | None
 class Format:
     """A finite set of values and their codes.
 
-    A floating format packs sign, biased exponent and stored significand from the top bit down. An integer format's code is
-    its two's complement, a codebook's the place of a value in a sorted list.
+    A floating format packs sign, biased exponent and stored significand from the top bit down. An integer format's code
+    is its two's complement, a codebook's the place of a value in a sorted list.
 
     Attributes
     ----------
@@ -171,12 +171,12 @@ class Format:
 
     @property
     def max(self) -> float:
-        """The largest finite number. (An int for an integer format.)"""
+        """The largest finite number; an int for an integer format."""
         return self.value_of(self.largest_code)
 
     @property
     def min(self) -> float:
-        """The smallest (most negative) finite number. (An int for an integer format.)"""
+        """The smallest (most negative) finite number; an int for an integer format."""
         if self.kind == "codebook" or not self.signed:
             return self.value_of(0)
         return -(1 << self.significand_bits) if self.is_integer else -self.max

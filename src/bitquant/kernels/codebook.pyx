@@ -1,14 +1,14 @@
 """FP32 or FP64 to the codes of a codebook: any sorted list of values.
 
 # Design:
-# (A) Rounding to a sorted list is a staircase under every rounding mode. Where it goes from code k to k + 1 is worked out
-#     beforehand, exactly, and written down as the smallest carrier number that gets k + 1. So the loop knows no mode:
-#     the code is the number of thresholds that are not above the input.
+# (A) Rounding to a sorted list is a staircase under every rounding mode. Where it goes from code k to k + 1 is
+#     worked out beforehand, exactly, and written down as the smallest carrier number that gets k + 1. So the loop
+#     knows no mode: the code is the number of thresholds that are not above the input.
 # (B) The bits of a carrier, with a negative number's magnitude inverted, are integers in the order of the numbers.
 #     −0 is one less than +0; a threshold at zero takes both.
-# (C) Up to 31 thresholds are compared with a whole run, four at a time. Of more, the first 16 bits of an input's key choose
-#     where to begin in the list, and the few thresholds that share them are searched by halves; all numbers of a run in
-#     step. The list is filled up with the largest integer.
+# (C) Up to 31 thresholds are compared with a whole run, four at a time. Of more, the first 16 bits of an input's key
+#     choose where to begin in the list, and the few thresholds that share them are searched by halves; all numbers
+#     of a run in step. The list is filled up with the largest integer.
 """
 
 cimport numpy as cnp
@@ -34,7 +34,7 @@ cdef struct Book:
     const uint16_t *begin       # for the first 16 bits of a key, how many thresholds are below all such keys
     const void *levels          # carrier bits of the values, one for each code
     uint32_t depth              # steps of the search among thresholds with the same 16 bits
-    uint32_t few                # how many thresholds there are, filled up to a multiple of 4, where they are few; else 0
+    uint32_t few                # a multiple of 4 that takes in all thresholds, where they are few; else 0
     uint32_t last               # largest code
     uint32_t nan                # code given for NaN
     uint64_t refuse_nan         # 1 where NaN is refused
@@ -77,7 +77,8 @@ cdef inline void to_codebook(
     cdef Book book = b[0]
     cdef key keys[RUN]
     cdef const carrier *levels = <const carrier *> book.levels
-    cdef carrier infinity, bits, magnitude, level, is_nan, beyond, inexact, flags, nans = 0, top = 8 * sizeof(carrier) - 1
+    cdef carrier infinity, bits, magnitude, level, is_nan, beyond, inexact, flags, nans = 0
+    cdef carrier top = 8 * sizeof(carrier) - 1
     cdef carrier magnitudes = ((<carrier> 1) << top) - 1, ranges = 0, most = 0
     cdef key first, last
     cdef size_t at = 0, length, i
@@ -148,8 +149,8 @@ cdef loop counted_64(
 cdef class ToCodebook(Stage):
     """FP32 or FP64 bits to codes in words of 4 bytes.
 
-    `thresholds` are int32 or int64 keys (Design B), one for each code but the first; `levels` the values' bits as uint32
-    or uint64.
+    `thresholds` are int32 or int64 keys (Design B), one for each code but the first; `levels` the values' bits as
+    uint32 or uint64.
     """
 
     cdef Book book

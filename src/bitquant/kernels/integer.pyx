@@ -6,8 +6,9 @@
 #     as wide as the source, so wrapping keeps the true low bits of any number.
 # (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special
 #     case.
-# (C) Where nothing is counted and everything saturates, a number proposes its integer first (propose.pxd), FP32 one of up
-#     to 16 bits, FP64 one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the integers.
+# (C) Where nothing is counted and everything saturates, a number proposes its integer first (propose.pxd), FP32 one
+#     of up to 16 bits, FP64 one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the
+#     integers.
 # (D) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows.
 """
 
@@ -125,8 +126,8 @@ cdef inline void in_runs(
     cdef const uint32_t *words = NULL
     cdef bint sure, hopeful = r.saturates and not r.flush_input
     cdef bint nearest = mode == NEAREST_EVEN or mode == NEAREST_AWAY
-    # A distance below one half decides. The modes that add or subtract a half are off by 2^-16 at most below 512, and by
-    # 2^-8 below 2^17; FP64 by less than 2^-18 below 2^33.
+    # A distance below one half decides. The modes that add or subtract a half are off by 2^-16 at most below 512,
+    # and by 2^-8 below 2^17; FP64 by less than 2^-18 below 2^33.
     cdef uint32_t certain = 0x3EFFFFFF if nearest else 0x3EFFF000 if r.most[0] < 500 else 0x3EFC0000
     if carrier is uint32_t:
         hopeful = hopeful and r.most[0] < 1 << 16

@@ -11,8 +11,8 @@
 #         4  (field − 1) · 2^stored + kept       the hidden bit of `kept` adds the missing 1 to the exponent field, and
 #                                                so does a carry out of the significand: no special case
 #         5  lowered to `ceiling`, which is the largest finite magnitude or the one after it: there every format has its
-#            infinity or its NaN, or, with neither, the former stands. (Where NaN has the code of −0, the magnitude after
-#            the largest is that code, with either sign.)
+#            infinity or its NaN, or, with neither, the former stands. (Where NaN has the code of −0, the magnitude
+#            after the largest is that code, with either sign.)
 #
 # (C) The ordinary path: where values are zero, or normal in the target and not beyond its largest number, step 4 is
 #     the source's own bit pattern, rebiased and rounded at a constant place. The loop writes that for every run of
@@ -95,8 +95,8 @@ cdef inline void patch(
 ) noexcept nogil:
     """Design D: over what the finite path wrote."""
     cdef Target row = t[0]
-    cdef carrier infinity, bits, negative, given, magnitude, is_infinity, is_nan, is_below, quiet, flags, flushed, dropped
-    cdef carrier nothing, magnitudes, nans = 0
+    cdef carrier infinity, bits, negative, given, magnitude, is_infinity, is_nan, is_below, quiet, flags, flushed
+    cdef carrier dropped, nothing, magnitudes, nans = 0
     cdef int32_t stored, top
     cdef size_t i
     if carrier is uint32_t:

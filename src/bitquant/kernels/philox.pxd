@@ -1,9 +1,9 @@
 """Random bits that are a function of seed and place: Philox4x32-10.
 
 # Design:
-# (A) Counter-based (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the block of
-#     four words for number i is made from the counter i / 4 and the seed alone. So the same number gets the same bits
-#     whatever the threads, the blocks and the order of the work.
+# (A) Counter-based (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the
+#     block of four words for number i is made from the counter i / 4 and the seed alone. So the same number gets the
+#     same bits whatever the threads, the blocks and the order of the work.
 # (B) A block makes its counters side by side: every step below is one operation on a vector of them.
 """
 

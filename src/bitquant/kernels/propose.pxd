@@ -38,8 +38,9 @@ cdef inline place propose(
 ) noexcept nogil:
     """The integer that u rounds to, plus offset; and the bits of its distance from u (less or plus a half, Design C).
 
-    u is clamped to [least, most] first, which must lie within ±2^20 (FP64: what an int32 holds; with an offset of 64 bits
-    ±2^50). Only the low byte counts where a later step clamps nothing: `toward_zero` and `to_odd` may end one beyond.
+    u is clamped to [least, most] first, which must lie within ±2^20 (FP64: what an int32 holds; with an offset of 64
+    bits ±2^50). Only the low byte counts where a later step clamps nothing: `toward_zero` and `to_odd` may end one
+    beyond.
     """
     cdef carrier magnitudes = ~(<carrier> 0) >> 1
     cdef real magic, shifted

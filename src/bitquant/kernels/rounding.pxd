@@ -11,13 +11,13 @@
 #         upward                        | 1 1 1 1 1 1        anything but zero carries (one sign only)
 #         to_odd                        | 1 1 1 1 1 1        the same, into an even number alone
 #
-# (B) Stochastic rounding compares: ν, the fraction cut off, is scaled to `bits` bits (F) and carries where F + R reaches
-#     2^bits, R a random integer below that. How ν·2^bits becomes an integer is the variant's rule: A cuts, B takes the
-#     nearest with ties up (P3109 writes that as a comparison with one bit more), C the nearest with ties to even. F + R
-#     may need a bit more than the lane has, so the loop asks for F > 2^bits − 1 − R.
+# (B) Stochastic rounding compares: ν, the fraction cut off, is scaled to `bits` bits (F) and carries where F + R
+#     reaches 2^bits, R a random integer below that. How ν·2^bits becomes an integer is the variant's rule: A cuts, B
+#     takes the nearest with ties up (P3109 writes that as a comparison with one bit more), C the nearest with ties
+#     to even. F + R may need a bit more than the lane has, so the loop asks for F > 2^bits − 1 − R.
 # (C) `mode` is a literal wherever these are called, so the chain below folds to one expression and the loop
-#     vectorises. A mode held in a variable inside the loop costs a factor of ten. `one` is 1 and comes from memory: GCC 12
-#     does not vectorise a constant shifted by a 64-bit lane.
+#     vectorises. A mode held in a variable inside the loop costs a factor of ten. `one` is 1 and comes from memory:
+#     GCC 12 does not vectorise a constant shifted by a 64-bit lane.
 # (D) Integers only. Source of the rules: IEEE 754-2019, clause 4.3; to_odd: Boldo and Melquiond, 2008; stochastic:
 #     IEEE P3109, interim report 4.0.
 """
@@ -91,8 +91,10 @@ cdef inline lane round_off(
 cdef inline lane round_by_chance(
     lane significand, place cut, lane random, const Chance *c, lane one
 ) noexcept nogil:
-    """significand / 2^cut, rounded stochastically (Design B). Requires cut ≥ 1 and random < 2^bits; significand < 2^(width − 2) where
-    cut reaches the width: a shift by more is then as good as one by the width, for nothing is left of it.
+    """significand / 2^cut, rounded stochastically (Design B).
+
+    Requires cut ≥ 1 and random < 2^bits; significand < 2^(width − 2) where cut reaches the width: a shift by more is
+    then as good as one by the width, for nothing is left of it.
     """
     cdef place most = 8 * sizeof(lane) - 1, kept_cut = cut if cut < most else most, down = cut - <place> c.bits
     cdef place up = -down if down < 0 else 0

@@ -14,7 +14,8 @@ cdef enum Flag:
     UNDERFLOW = 4
     INEXACT = 8
 
-# What a stage counts, and where it is. `nans` and `ranges` count what a rule refuses; the pipeline then finds the first.
+# What a stage counts, and where it is. `nans` and `ranges` count what a rule refuses; the pipeline then finds the
+# first.
 cdef struct Tally:
     uint64_t invalid
     uint64_t overflow

@@ -1,9 +1,10 @@
 """Fewer significand bits in place: FP32 or FP64 bits whose low bits are rounded to zero.
 
 # Design:
-# A significand of fewer bits is a shorter pattern, and so is the exponent above it: rounding the magnitude as one integer
-# carries into the exponent by itself. What would carry into infinity stays the largest number of so many bits; infinity
-# and NaN stay as they are. With no bit left the last one is the exponent's, and a tie goes to an even exponent field.
+# A significand of fewer bits is a shorter pattern, and so is the exponent above it: rounding the magnitude as one
+# integer carries into the exponent by itself. What would carry into infinity stays the largest number of so many
+# bits; infinity and NaN stay as they are. With no bit left the last one is the exponent's, and a tie goes to an even
+# exponent field.
 """
 
 from bitquant.kernels.machine cimport carrier, loop, select, uint8_t, uint32_t, uint64_t
@@ -28,15 +29,20 @@ cdef inline void trim(
         target[i] = select[carrier](magnitude >= infinity, magnitude, rounded) | (source[i] & sign_bit)
 
 
-cdef loop trim_32(const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n) noexcept nogil:
+cdef loop trim_32(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
     cdef const Cut *cut = <const Cut *> row
+    cdef uint32_t infinity = 0x7F800000, bits = <uint32_t> cut.bits
     if cut.away:
-        trim(NEAREST_AWAY, <const uint32_t *> source, <uint32_t *> target, <uint32_t> cut.bits, <uint32_t> 0x7F800000, n)
+        trim(NEAREST_AWAY, <const uint32_t *> source, <uint32_t *> target, bits, infinity, n)
     else:
-        trim(NEAREST_EVEN, <const uint32_t *> source, <uint32_t *> target, <uint32_t> cut.bits, <uint32_t> 0x7F800000, n)
+        trim(NEAREST_EVEN, <const uint32_t *> source, <uint32_t *> target, bits, infinity, n)
 
 
-cdef loop trim_64(const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n) noexcept nogil:
+cdef loop trim_64(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
     cdef const Cut *cut = <const Cut *> row
     cdef uint64_t infinity = 0x7FF0000000000000ULL
     if cut.away:
@@ -46,7 +52,8 @@ cdef loop trim_64(const void *source, void *target, uint8_t *mask, const void *r
 
 
 cdef class Trim(Stage):
-    """FP32 or FP64 bits (size 4 or 8) to the same with `bits` low bits rounded to zero; ties to even, or away from zero."""
+    """FP32 or FP64 bits (size 4 or 8) to the same with `bits` low bits rounded to zero; ties to even, or away from
+    zero."""
 
     cdef Cut cut
 

@@ -62,7 +62,7 @@ cdef inline bint ordinary(const code *source, carrier *target, const Source *s, 
 
 cdef inline carrier special(carrier bits, carrier magnitude, const Source *row) noexcept nogil:
     """Infinity or NaN, without a sign: what a magnitude beyond the largest, or the one NaN, stands for."""
-    cdef carrier one = 1, infinity, quiet, nan
+    cdef carrier infinity, quiet, nan
     infinity = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
     quiet = 0x400000 if carrier is uint32_t else <carrier> 0x8000000000000ULL
     nan = infinity | select[carrier](
@@ -268,12 +268,16 @@ cdef class Widen(Stage):
         self.numbers = row
         self.row = &self.numbers
         self.source_size, self.target_size = source_size, target_size
-        if source_size == 2:
-            self.block = <Block> deep_16 if beyond else <Block> widen_16_to_64 if target_size == 8 else <Block> widen_16_to_32
-        elif source_size == 4:
-            self.block = <Block> deep_32 if beyond else <Block> widen_32_to_64 if target_size == 8 else <Block> widen_32_to_32
+        if beyond and source_size == 8:
+            self.block = <Block> deep_64
+        elif beyond:
+            self.block = <Block> deep_16 if source_size == 2 else <Block> deep_32
+        elif source_size == 8:
+            self.block = <Block> widen_64_to_64
+        elif target_size == 8:
+            self.block = <Block> widen_16_to_64 if source_size == 2 else <Block> widen_32_to_64
         else:
-            self.block = <Block> deep_64 if beyond else <Block> widen_64_to_64
+            self.block = <Block> widen_16_to_32 if source_size == 2 else <Block> widen_32_to_32
 
 
 cdef class FromInteger(Stage):

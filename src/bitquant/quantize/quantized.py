@@ -15,7 +15,7 @@ from bitquant import plans
 from bitquant.arrays import take, with_held_format
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
-from bitquant.formats import Format, format
+from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels, stats
 from bitquant.layouts import in_parts
 from bitquant.quantize.parameters import (
@@ -155,7 +155,7 @@ class Quantized:
         array([ 1.     , -0.504  ,  0.10236], dtype=float16)
         """
         if dtype is None:
-            dtype = format("float32") if self.source.is_integer else self.source
+            dtype = _real(self.source)
         codes, _ = take(self.codes)
         return self.give_back(dequantized(codes, self.parameters, self.grid, self.axis, format(dtype), threads))
 
@@ -191,7 +191,7 @@ class Quantized:
             raise BitquantError(f"x has shape {original.shape}, the codes {codes.shape}: pass what was quantized")
         if not original.size:
             raise BitquantError("the error of no numbers is not defined: x is empty")
-        target = format("float32") if source.is_integer else source
+        target = _real(source)
         codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
         inner, channels = spread(self.codes.shape, self.axis)
         table = _table(self.parameters, self.grid, target)
@@ -285,6 +285,11 @@ def _at(places: list[int]) -> NDArray[np.float64]:
     """The FP64 numbers at places."""
     signed = np.array(places, np.int64)
     return np.where(signed < 0, np.int64(-(2**63)) - signed, signed).view(np.float64)
+
+
+def _real(source: Format) -> Format:
+    """The format that numbers of a source come back in: its own, where that is a floating one with sign and zero."""
+    return source if source.is_float and source.signed else FP32
 
 
 def dequantized(
