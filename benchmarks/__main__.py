@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import bitquant as bq
-from benchmarks.cases import CASES, GOALS, Runs, installed
+from benchmarks.cases import CASES, GOALS, Runs, all_pairs, installed
 
 SIZES = {"16 K": 1 << 14, "1 M": 1 << 20, "16 M": 1 << 24}
 HERE = Path(__file__).parent
@@ -134,6 +134,9 @@ def markdown(result: dict[str, Any]) -> str:
         text.append(f"| {goal['case']} | {goal['peer']} | {goal['goal']:.2f} × | {goal['ratio']:.2f} × | {verdict} |")
     text += ["", "## Calls", "", "| what | measured |", "|---|---|"]
     text += [f"| {name} | {value:.1f} |" for name, value in result["small"].items()]
+    text += ["", "## The ten slowest of all pairs of formats", "", "At 16 M elements; at least 0.3 G/s is needed.", ""]
+    text += ["| pair | G elements/s |", "|---|---|"]
+    text += [f"| {pair['pair']} | {pair['speed']:.2f} |" for pair in result["slowest pairs"]]
     for size in SIZES:
         rows = [row for row in result["rows"] if row["size"] == size]
         if rows:
@@ -162,12 +165,16 @@ def main() -> None:
     small = small_things()
     for name, value in small.items():
         print(f"{name:50} {value:8.1f}")
+    pairs = [] if options.only else all_pairs(1 << 20 if options.quick else 1 << 24)
+    for speed, name in pairs[:10]:
+        print(f"{name:50} {speed:8.2f} G/s (at least 0.3)")
     goals = goals_of(rows)
     for goal in goals:
         verdict = "reached" if goal["ratio"] >= goal["goal"] else "MISSED"
         print(f"{verdict:8} {goal['case']:38} {goal['ratio']:.2f} × {goal['peer']} (needed {goal['goal']:.2f})")
     if not options.only and not options.quick:
         result = {"machine": machine(), "rounds": rounds, "small": small, "goals": goals, "rows": rows}
+        result["slowest pairs"] = [{"pair": name, "speed": speed} for speed, name in pairs[:10]]
         (HERE / "results.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         (HERE.parent / "docs" / "benchmarks.md").write_text(markdown(result))
         print("saved benchmarks/results.json and docs/benchmarks.md")

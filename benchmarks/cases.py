@@ -7,6 +7,7 @@ left out. `copy` moves as many bytes as the case reads and writes.
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -209,6 +210,100 @@ def round_to(size: int) -> Runs:
     return {"bitquant": lambda: bq.round_to(x, "float16", out=y), "copy": copying(x, y)}
 
 
+def to_float8(name: str) -> Callable[[int], Runs]:
+    """FP32 to an eight-bit format, nearest-even."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size)
+        y, other = np.empty(size, name), np.empty(size, name)
+        runs: Runs = {"bitquant": lambda: bq.convert(x, name, out=y), "ml_dtypes": lambda: np.copyto(other, x)}
+        if installed("torch"):
+            import torch
+
+            a, b = tensor(x), torch.empty(size, dtype=getattr(torch, name))
+            runs["torch"] = lambda: b.copy_(a)
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def from_float8(name: str) -> Callable[[int], Runs]:
+    """An eight-bit format to FP32."""
+
+    def case(size: int) -> Runs:
+        x, y = bq.convert(numbers(size), name), np.empty(size, np.float32)
+        runs: Runs = {"bitquant": lambda: bq.convert(x, "float32", out=y)}
+        if installed("torch"):
+            import torch
+
+            a = torch.from_numpy(x.view(np.uint8)).view(getattr(torch, name))
+            b = torch.empty(size)
+            runs["torch"] = lambda: b.copy_(a)
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def fixed(speed: float, size: int) -> Callable[[], Any]:
+    """A published speed, in G elements/s, as a wait."""
+    return lambda: time.sleep(size / speed / 1e9)
+
+
+def custom(fmt: bq.Format, way: str, mode: str) -> Callable[[int], Runs]:
+    """FP32 to a custom format under any rounding, beside what CPFloat's authors publish for one thread (0.33)."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size)
+        y = np.empty(size, fmt.code_dtype if way == "encode" else np.float32)
+        run = bq.convert if way == "encode" else bq.round_to
+        return {
+            "bitquant": lambda: run(x, fmt, rounding=mode, out=y),
+            "CPFloat as published": fixed(0.33, size),
+            "1.5 G/s": fixed(1.5, size),
+            "copy": copying(x, y),
+        }
+
+    return case
+
+
+def beside_speed(make: Callable[[int], tuple[Any, Any, dict[str, Any]]], speed: float) -> Callable[[int], Runs]:
+    """A conversion beside a speed that it must reach."""
+
+    def case(size: int) -> Runs:
+        x, fmt, rules = make(size)
+        y = np.empty(size, bq.format(fmt).code_dtype)
+        return {
+            "bitquant": lambda: bq.convert(x, fmt, out=y, **rules),
+            f"{speed} G/s": fixed(speed, size),
+            "copy": copying(x, y),
+        }
+
+    return case
+
+
+def sorted_values(count: int) -> bq.Format:
+    """A codebook of seeded normal numbers."""
+    return bq.codebook(np.sort(np.random.default_rng(1).standard_normal(count).astype(np.float32)).tolist())
+
+
+def all_pairs(size: int, rounds: int = 3) -> list[tuple[float, str]]:
+    """The speed of every ordered pair of formats of the table, slowest first."""
+    found = []
+    for source in bq.formats():
+        x = np.asarray(bq.convert(numbers(size), source, nan="max" if not source.has_nan else None))
+        for target in bq.formats():
+            y, best = np.empty(size, target.code_dtype), float("inf")
+            nan = None if target.has_nan else "max"
+            for _ in range(rounds):
+                start = time.perf_counter()
+                bq.convert(x, target, source, nan=nan, out=y)
+                best = min(best, time.perf_counter() - start)
+            found.append((size / best / 1e9, f"{source.name} → {target.name}"))
+    return sorted(found)
+
+
 def threads(target: Any) -> Callable[[int], Runs]:
     """Two threads beside one."""
 
@@ -242,6 +337,26 @@ CASES: dict[str, Callable[[int], Runs]] = {
     "symmetric, per column": found("symmetric", 1),
     "dequantize to FP32": dequantization,
     "round_to FP16": round_to,
+    **{f"FP32 → {name}": to_float8(f"float8_{name.lower()}") for name in ("E4M3FN", "E5M2")},
+    "E4M3FN → FP32": from_float8("float8_e4m3fn"),
+    **{
+        f"{way} {fmt.name}, {mode}": custom(fmt, way, mode)
+        for way in ("encode", "round_to")
+        for fmt in (bq.exmy(5, 4), bq.exmy(6, 9), bq.exmy(4, 5, nan=None))
+        for mode in ("nearest_even", *ROUNDINGS)
+    },
+    **{
+        f"FP32 → {name}, stochastic": beside_speed(
+            lambda size, name=name: (numbers(size), name, {"rounding": bq.Stochastic(seed=1)}), 1.0
+        )
+        for name in ("bfloat16", "float8_e4m3fn")
+    },
+    **{
+        f"FP64 → {name}": beside_speed(lambda size, name=name: (numbers(size, np.float64), name, {}), 1.0)
+        for name in ("float32", "float8_e4m3fn", "float8_e5m2", "int32")
+    },
+    "FP32 → NF4": beside_speed(lambda size: (numbers(size), "nf4", {}), 0.5),
+    "FP32 → a codebook of 256 values": beside_speed(lambda size: (numbers(size), sorted_values(256), {}), 0.5),
     "FP32 → FP16, flags counted": flags(np.float16),
     "FP32 → BF16, flags counted": flags(ml_dtypes.bfloat16),
     "FP32 → FP16, two threads": threads(np.float16),
@@ -262,6 +377,18 @@ GOALS: dict[str, dict[str, float]] = {
     "asymmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 0.9},
     "FP32 → FP16, flags counted": {"without flags": 1 / 1.5},
     "FP32 → BF16, flags counted": {"without flags": 1 / 1.5},
+    **{f"FP32 → {name}": {"torch": 1.5, "ml_dtypes": 25.0} for name in ("E4M3FN", "E5M2")},
+    "E4M3FN → FP32": {"torch": 8.0},
+    **{
+        f"{way} {fmt.name}, {mode}": {"CPFloat as published": 4.0, "1.5 G/s": 1.0}
+        for way in ("encode", "round_to")
+        for fmt in (bq.exmy(5, 4), bq.exmy(6, 9), bq.exmy(4, 5, nan=None))
+        for mode in ("nearest_even", *ROUNDINGS)
+    },
+    **{f"FP32 → {name}, stochastic": {"1.0 G/s": 1.0} for name in ("bfloat16", "float8_e4m3fn")},
+    **{f"FP64 → {name}": {"1.0 G/s": 1.0} for name in ("float32", "float8_e4m3fn", "float8_e5m2", "int32")},
+    "FP32 → NF4": {"0.5 G/s": 1.0},
+    "FP32 → a codebook of 256 values": {"0.5 G/s": 1.0},
     "FP32 → FP16, two threads": {"one thread": 1.7},
     "FP32 → BF16, two threads": {"one thread": 1.7},
 }
