@@ -125,8 +125,8 @@ def converter(
 ) -> Pipeline:
     """Make the compiled conversion from the codes of one format to those of another, for Cython.
 
-    After ``cimport bitquant`` it is a ``bitquant.Pipeline``, whose two methods need no GIL: ``convert(source, target, n,
-    mask)`` for arrays of codes, which returns how many numbers were refused, and ``convert_one(code)``.
+    After ``cimport bitquant`` it is a ``bitquant.Pipeline``, whose two methods need no GIL: ``convert(source, target,
+    n, mask)`` for arrays of codes, which returns how many numbers were refused, and ``convert_one(code)``.
 
     Parameters
     ----------
