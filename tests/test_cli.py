@@ -661,3 +661,12 @@ def test_the_commands_that_the_tour_prints_work_as_printed(story, tmp_path):
     assert all(same_bits(saved[name], tensor) for name, tensor in model.tensors.items())
     items, _ = load_quantized(tmp_path / "int8.npz")
     assert same_bits(items["layer1.weight"].codes, bq.symmetric(model.tensors["layer1.weight"]).codes)
+
+
+def test_convert_follows_a_dialect(tmp_path):
+    x = np.float32([1.0, 1e9, np.inf])
+    np.savez(tmp_path / "x.npz", x=x)
+    works("convert", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--to", "float8_e4m3fn", "--dialect", "torch")
+    with np.load(tmp_path / "y.npz", allow_pickle=False) as found:
+        codes = found["x"].view(np.uint8)
+    assert codes.tolist() == bq.encode(x, "float8_e4m3fn", dialect="torch").tolist() == [0x38, 0x7E, 0x7E]

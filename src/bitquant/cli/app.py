@@ -45,6 +45,12 @@ Threads = Annotated[
     int | None,
     typer.Option(metavar="N", help="Threads; default: one for each processor. The result is the same."),
 ]
+DialectRule = Annotated[
+    str | None,
+    typer.Option(
+        "--dialect", metavar="NAME", help="Follow the rules of a chip, a library or a standard: x86_f16c, onnx ..."
+    ),
+]
 RoundingRule = Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}.")]
 
 
@@ -99,7 +105,9 @@ def _convert(
     source: Input,
     output: Output,
     to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to convert to: see bitquant formats.")],
-    rounding: RoundingRule = "nearest_even",
+    rounding: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
+    ] = None,
     overflow: Annotated[
         str | None,
         typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
@@ -108,7 +116,10 @@ def _convert(
         str | None,
         typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise without NaN."),
     ] = None,
-    subnormals: Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}.")] = "gradual",
+    subnormals: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")
+    ] = None,
+    dialect: DialectRule = None,
     force: Force = False,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -117,6 +128,7 @@ def _convert(
     from bitquant.cli import convert
 
     rules: dict[str, Any] = {"rounding": rounding, "overflow": overflow, "nan": nan, "subnormals": subnormals}
+    rules["dialect"] = dialect
     convert.run(source, output, to, force, as_json, threads=threads, **rules)
 
 
@@ -203,10 +215,7 @@ def _vectors(
     tininess: Annotated[
         str | None, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding. Default: after.")
     ] = None,
-    dialect: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Follow the rules of a chip, a library or a standard: x86_f16c, onnx ..."),
-    ] = None,
+    dialect: DialectRule = None,
     check: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Check the results in FILE (- for standard input) and write nothing."),
