@@ -250,7 +250,7 @@ def _word(target: Format, carrier: Format, rules: Rules) -> int:
     """The size of the words that the narrowing stage writes."""
     if carrier is FP32:
         return target.code_dtype.itemsize if target.zero and not rules.counts else 4
-    jammed = target.significand_bits <= 27 and target.magnitude_bits <= 31 and target.bias <= FP64.bias
+    jammed = target.significand_bits <= 26 and target.magnitude_bits <= 31 and target.bias <= FP64.bias
     return 4 if jammed and not isinstance(rules.rounding, Stochastic) else 8
 
 

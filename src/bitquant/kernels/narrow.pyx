@@ -23,7 +23,7 @@
 #     twice as many each time it happens again.
 # (D) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
 #     patch loop writes them over what the finite path left there, in the runs that need it.
-# (E) FP64 to a target of at most 27 significand bits folds the significand to 30 bits with a sticky last bit and
+# (E) FP64 to a target of at most 26 stored bits folds the significand to 30 bits with a sticky last bit and
 #     stays in 32-bit lanes; wider targets, those that reach below FP64's normal numbers, and stochastic rounding, which
 #     needs all bits, use 64-bit lanes.
 # (F) Flags are a literal as well: the loops without them do not know of them. The mask of a run is written first and
