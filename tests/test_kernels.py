@@ -16,8 +16,9 @@ import pytest
 import bitquant as bq
 from bitquant import plans
 from bitquant.kernels import levels as level_kernel
-from bitquant.kernels import stats
+from bitquant.kernels import scales, stats
 from bitquant.kernels.affine import Affine
+from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.codebook import ToCodebook
 from bitquant.kernels.integer import ToInteger
 from bitquant.kernels.lookup import Lookup
@@ -59,25 +60,24 @@ def pipeline():
     return plans.conversion(bq.FP32, bq.FP16, counted=True)
 
 
-def numbers(word=4, channels=3, **other):
-    """The parameters of an Affine: step 1."""
-    real = f"f{word}"
+def numbers(channels=3, **other):
+    """The parameters of a quantizer: step 1."""
     return {
         "numerator": np.ones(channels, np.uint64),
         "denominator": np.ones(channels, np.uint64),
         "exponent": np.zeros(channels, np.int32),
         "zero_point": np.zeros(channels, np.int32),
-        "slow": np.zeros(channels, np.uint8),
-        "scale": np.ones(channels, real),
-        "least": np.full(channels, -127.25, real),
-        "most": np.full(channels, 127.25, real),
-        "certain": np.full(channels, 0.499, real),
     } | other
 
 
-def kernel(word=4, widen=None, channels=3, **other):
-    """An Affine of three channels."""
-    return Affine(word, widen, 0, -127, 127, numbers(word, channels, **other))
+def blocks(size=8, width=3):
+    """Blocks of a flat array."""
+    return Blocks((size,), (width,))
+
+
+def kernel(word=4, widen=None, size=8, width=3, **other):
+    """An Affine of the channels of a flat array, by default three."""
+    return Affine(word, widen, 0, -127, 127, numbers(-(-size // width), **other), blocks(size, width))
 
 
 def read_only(array):
@@ -86,26 +86,34 @@ def read_only(array):
     return array
 
 
-def levels(**other):
-    """Call `levels` with what is right but for the given."""
-    right = {
-        "numerator": np.ones(3, np.uint64),
-        "denominator": np.ones(3, np.uint64),
-        "exponent": np.zeros(3, np.int32),
-        "zero_point": np.zeros(3, np.int32),
-        "signed": True,
-        "target": plans.rounding_row(bq.FP32),
-        "table": np.empty((3, 256), np.uint64),
-    }
-    return level_kernel.fill(**(right | other))
+def levels(signed=True, target=None, table=None, **other):
+    """Call `fill` with what is right but for the given."""
+    target = plans.rounding_row(bq.FP32) if target is None else target
+    table = np.empty((3, 256), np.uint64) if table is None else table
+    return level_kernel.fill(numbers(**other), signed, target, table)
 
 
-def extremes(source=None, widen=None, word=4, inner=4, low=None, high=None):
+def values(source=None, target=None, parameters=None, width=4, row=None, place=0):
+    """Call `values` with what is right but for the given."""
+    source = I8(12) if source is None else source
+    target = np.empty(12, np.uint32) if target is None else target
+    row = plans.rounding_row(bq.FP32) if row is None else row
+    return level_kernel.values(source, target, parameters or numbers(), True, blocks(12, width), row, place)
+
+
+def scale_ranges(low=None, high=None, parameters=None, wide=None):
+    """Call `of_ranges` with what is right but for the given."""
+    low, high = F64(3) if low is None else low, F64(3) + 1 if high is None else high
+    wide = np.empty(3, np.uint8) if wide is None else wide
+    return scales.of_ranges(low, high, False, -128, 127, False, parameters or numbers(), wide)
+
+
+def extremes(source=None, widen=None, word=4, width=4, low=None, high=None):
     """Call `extremes` with what is right but for the given."""
     source = F32(12) if source is None else source
     low = np.zeros(3, f"i{word}") if low is None else low
     high = np.zeros(3, f"i{word}") if high is None else high
-    return stats.extremes(source, widen, word, inner, low, high, False)
+    return stats.extremes(source, widen, word, blocks(12, width), low, high, False)
 
 
 def codebook(thresholds=3, levels=4, word=4, counted=False, **other):
@@ -122,12 +130,12 @@ def random_run(random):
     return plans.conversion(bq.FP32, bq.FP16, bq.Stochastic(8)).run(F32(8), np.zeros(8, np.uint16), None, 0, 8, random)
 
 
-def back(source=None, target=None, table=None, inner=4, place=0):
+def back(source=None, target=None, table=None, width=4, place=0):
     """Call `dequantize` with what is right but for the given."""
     source = I8(12) if source is None else source
     target = np.empty(12, np.uint32) if target is None else target
     table = np.zeros((3, 256), np.uint32) if table is None else table
-    return level_kernel.look_up(source, target, table, inner, place)
+    return level_kernel.look_up(source, target, table, blocks(12, width), place)
 
 
 # --- The cases ----------------------------------------------------------------------------------------------
@@ -239,9 +247,16 @@ MISUSES = {
     # A quantizer's parameters ...
     "halves as words": lambda: kernel(word=2),
     "a stage of another word": lambda: kernel(word=8, widen=stages()[0]),
-    "no channels": lambda: kernel(channels=0).run(F32(8), I8(8), 8),
-    "a parameter is missing": lambda: Affine(4, None, 0, -127, 127, {"numerator": np.ones(1, np.uint64)}),
-    "no parameters": lambda: Affine(4, None, 0, -127, 127, None),
+    "no channels": lambda: Affine(4, None, 0, -127, 127, numbers(0), blocks(0)),
+    "a parameter is missing": lambda: Affine(4, None, 0, -127, 127, {"numerator": np.ones(3, np.uint64)}, blocks()),
+    "no parameters": lambda: Affine(4, None, 0, -127, 127, None, blocks()),
+    "no blocks": lambda: Affine(4, None, 0, -127, 127, numbers(), None),
+    "more channels than parameters": lambda: Affine(4, None, 0, -127, 127, numbers(), blocks(8, 2)),
+    "blocks of two dimensions for one": lambda: Blocks((8,), (2, 2)),
+    "blocks of nothing": lambda: Blocks((8,), (0,)),
+    "blocks of negative arrays": lambda: Blocks((-8,), (2,)),
+    "blocks in too many dimensions": lambda: Blocks((2, 3) * 70, (1, 3) + (2, 2) * 69),
+    "blocks of no tuples": lambda: Blocks(8, 2),
     **{
         f"{name} {why}": lambda name=name, change=change: kernel(**{name: change(numbers()[name])})
         for name in numbers()
@@ -251,32 +266,29 @@ MISUSES = {
             "too long": lambda array: np.append(array, array[:1]),
             "of another dtype": lambda array: array.astype("c8"),
             "strided": lambda array: np.repeat(array, 2)[::2],
-            "in two dimensions": lambda array: array.reshape(3, 1),
         }.items()
     },
     "numerator of another dtype": lambda: kernel(numerator=np.ones(3, np.int64)),
     "numerator strided": lambda: kernel(numerator=np.ones(6, np.uint64)[::2]),
     "numerator too large": lambda: kernel(numerator=np.full(3, 2**63, np.uint64)),
     "denominator too large": lambda: kernel(denominator=np.full(3, 2**63, np.uint64)),
-    "denominator zero": lambda: kernel(denominator=np.zeros(3, np.uint64), slow=np.ones(3, np.uint8)).run(
-        F32(8) + 1, I8(8), 8
-    ),
+    "denominator zero": lambda: kernel(denominator=np.zeros(3, np.uint64)),
+    "numerator zero": lambda: kernel(numerator=np.zeros(3, np.uint64)),
     # ... and arrays.
-    "quantize another word": lambda: kernel().run(F64(8), I8(8), 8),
-    "quantize what is to be widened": lambda: kernel(widen=stages()[0]).run(F32(8), I8(8), 8),
-    "quantize into words": lambda: kernel().run(F32(8), np.zeros(8, np.int16), 8),
-    "quantize into less": lambda: kernel().run(F32(8), I8(7), 8),
-    "quantize into more": lambda: kernel().run(F32(8), I8(9), 8),
-    "quantize by no inner": lambda: kernel().run(F32(8), I8(8), 0),
-    "quantize by negative inner": lambda: kernel().run(F32(8), I8(8), -3),
-    "quantize strided": lambda: kernel().run(F32(16)[::2], I8(8), 8),
-    "quantize into strides": lambda: kernel().run(F32(8), I8(16)[::2], 8),
-    "quantize into read-only": lambda: kernel().run(F32(8), read_only(I8(8)), 8),
-    "quantize nothing": lambda: kernel().run(None, I8(8), 8),
-    "quantize into nothing": lambda: kernel().run(F32(8), None, 8),
-    "quantize from below": lambda: kernel().run(F32(8), I8(8), 8, -1, 8),
-    "quantize from beyond": lambda: kernel().run(F32(8), I8(8), 8, 6, 5),
-    "quantize to beyond": lambda: kernel().run(F32(8), I8(8), 8, 0, 9),
+    "quantize another word": lambda: kernel().run(F64(8), I8(8)),
+    "quantize what is to be widened": lambda: kernel(widen=stages()[0]).run(F32(8), I8(8)),
+    "quantize into words": lambda: kernel().run(F32(8), np.zeros(8, np.int16)),
+    "quantize another size": lambda: kernel().run(F32(9), I8(9)),
+    "quantize into less": lambda: kernel().run(F32(8), I8(7)),
+    "quantize into more": lambda: kernel().run(F32(8), I8(9)),
+    "quantize strided": lambda: kernel().run(F32(16)[::2], I8(8)),
+    "quantize into strides": lambda: kernel().run(F32(8), I8(16)[::2]),
+    "quantize into read-only": lambda: kernel().run(F32(8), read_only(I8(8))),
+    "quantize nothing": lambda: kernel().run(None, I8(8)),
+    "quantize into nothing": lambda: kernel().run(F32(8), None),
+    "quantize from below": lambda: kernel().run(F32(8), I8(8), -1, 8),
+    "quantize from beyond": lambda: kernel().run(F32(8), I8(8), 6, 5),
+    "quantize to beyond": lambda: kernel().run(F32(8), I8(8), 0, 9),
     # The table of levels.
     **{
         f"levels with {name} {why}": lambda name=name, change=change: levels(**{name: change})
@@ -285,7 +297,6 @@ MISUSES = {
             ("table", "of words of four bytes", np.empty((3, 256), np.uint32)),
             ("table", "strided", np.empty((3, 512), np.uint64)[:, ::2]),
             ("table", "read-only", read_only(np.empty((3, 256), np.uint64))),
-            ("table", "missing", None),
             ("denominator", "too short", np.ones(2, np.uint64)),
             ("denominator", "of another dtype", np.ones(3, np.uint32)),
             ("denominator", "too large", np.full(3, 2**63, np.uint64)),
@@ -297,10 +308,38 @@ MISUSES = {
             ("numerator", "too large", np.full(3, 2**63, np.uint64)),
             ("numerator", "missing", None),
             ("target", "in 32-bit lanes", stages()[1]),
-            ("target", "missing", None),
             ("target", "another stage", stages()[0]),
         )
     },
+    "levels without a table": lambda: level_kernel.fill(numbers(), True, plans.rounding_row(bq.FP32), None),
+    "levels without a target": lambda: level_kernel.fill(numbers(), True, None, np.empty((3, 256), np.uint64)),
+    # Values one by one.
+    "values of words": lambda: values(source=np.zeros(12, np.int16)),
+    "values into less": lambda: values(target=np.empty(11, np.uint32)),
+    "values into read-only": lambda: values(target=read_only(np.empty(12, np.uint32))),
+    "values into strides": lambda: values(target=np.empty(24, np.uint32)[::2]),
+    "values of too few channels": lambda: values(width=3),
+    "values without a parameter": lambda: values(parameters={"numerator": np.ones(3, np.uint64)}),
+    "values in 32-bit lanes": lambda: values(row=stages()[1]),
+    "values from below": lambda: values(place=-1),
+    "values beyond": lambda: values(place=1),
+    # Scales.
+    "scales of two lengths": lambda: scale_ranges(high=F64(2)),
+    "scales of float32": lambda: scale_ranges(low=F32(3)),
+    "scales of strides": lambda: scale_ranges(low=F64(6)[::2]),
+    "scales into read-only": lambda: scale_ranges(high=read_only(F64(3))),
+    "scales into too few": lambda: scale_ranges(parameters=numbers(2)),
+    "scales into signed": lambda: scale_ranges(parameters=numbers(numerator=np.ones(3, np.int64))),
+    "scales without flags": lambda: scale_ranges(wide=np.empty(2, np.uint8)),
+    "scales of numbers into too few": lambda: scales.of_numbers(F64(3) + 1, False, numbers(2)),
+    "zero points into too few": lambda: scales.zero_points(F64(3), F64(3), 0, numbers(), np.empty(2, np.int64)),
+    "zero points into words": lambda: scales.zero_points(F64(3), F64(3), 0, numbers(), np.empty(3, np.int32)),
+    "multiples of words": lambda: level_kernel.multiples(
+        numbers(), np.ones(3, np.int32), plans.rounding_row(bq.FP32), np.empty(3, np.uint64)
+    ),
+    "multiples into less": lambda: level_kernel.multiples(
+        numbers(), np.ones(3, np.int64), plans.rounding_row(bq.FP32), np.empty(2, np.uint64)
+    ),
     # The way back.
     "look words up": lambda: back(source=np.zeros(12, np.int16)),
     "look up into less": lambda: back(target=np.empty(11, np.uint32)),
@@ -311,35 +350,40 @@ MISUSES = {
     "look up in three dimensions": lambda: back(table=np.zeros((3, 256, 2), np.uint32)),
     "look up in an empty table": lambda: back(table=np.zeros((0, 256), np.uint32)),
     "look up in a strided table": lambda: back(table=np.zeros((3, 512), np.uint32)[:, ::2]),
-    "look up in no table": lambda: level_kernel.look_up(I8(12), np.empty(12, np.uint32), None, 4),
+    "look up in no table": lambda: level_kernel.look_up(I8(12), np.empty(12, np.uint32), None, blocks(12, 4)),
     "look up bytes in words": lambda: back(target=I8(12)),
     "look up words in bytes": lambda: back(table=np.zeros((3, 256), np.int8)),
     "look up sixteen bytes": lambda: back(target=np.empty(12, "c16"), table=np.zeros((3, 256), "c16")),
-    "look up by no inner": lambda: back(inner=0),
+    "look up for more channels": lambda: back(width=3),
+    "look up beyond": lambda: back(place=1),
     "look up from below": lambda: back(place=-1),
     "look strided bytes up": lambda: back(source=I8(24)[::2]),
     "look up into strides": lambda: back(target=np.empty(24, np.uint32)[::2]),
-    "look nothing up": lambda: level_kernel.look_up(None, np.empty(12, np.uint32), np.zeros((3, 256), np.uint32), 4),
+    "look nothing up": lambda: level_kernel.look_up(
+        None, np.empty(12, np.uint32), np.zeros((3, 256), np.uint32), blocks(12, 4)
+    ),
     # Extremes.
     "extremes of another word": lambda: extremes(source=F64(12)),
     "extremes of halves": lambda: extremes(source=np.zeros(12, np.float16), word=2),
     "extremes of what is to be widened": lambda: extremes(widen=stages()[0]),
     "extremes of a stage of another word": lambda: extremes(source=np.zeros(12, np.float16), widen=stages()[0], word=8),
     "extremes of strides": lambda: extremes(source=F32(24)[::2]),
-    "extremes of nothing": lambda: stats.extremes(None, None, 4, 4, np.zeros(3, np.int32), np.zeros(3, np.int32)),
-    "extremes by no inner": lambda: extremes(inner=0),
+    "extremes of nothing": lambda: stats.extremes(
+        None, None, 4, blocks(12, 4), np.zeros(3, np.int32), np.zeros(3, np.int32)
+    ),
+    "extremes of more channels": lambda: extremes(width=3),
+    "extremes of another size": lambda: extremes(source=F32(11)),
     "extremes into another word": lambda: extremes(low=np.zeros(3, np.int64)),
     "extremes into two lengths": lambda: extremes(high=np.zeros(2, np.int32)),
     "extremes into strides": lambda: extremes(low=np.zeros(6, np.int32)[::2]),
     "extremes into strides above": lambda: extremes(high=np.zeros(6, np.int32)[::2]),
     "extremes into read-only": lambda: extremes(low=read_only(np.zeros(3, np.int32))),
     "extremes of no channels": lambda: extremes(low=np.zeros(0, np.int32), high=np.zeros(0, np.int32)),
-    "extremes into nothing": lambda: stats.extremes(F32(12), None, 4, 4, None, np.zeros(3, np.int32)),
+    "extremes into nothing": lambda: stats.extremes(F32(12), None, 4, blocks(12, 4), None, np.zeros(3, np.int32)),
     # Sums.
     "sums of two lengths": lambda: stats.error_sums(F64(3), F64(2)),
     "sums of float32": lambda: stats.error_sums(F32(3), F32(3)),
     "sums of strides": lambda: stats.error_sums(F64(6)[::2], F64(3)),
-    "sums of two dimensions": lambda: stats.error_sums(F64(3, 1), F64(3, 1)),
     "sums of nothing": lambda: stats.error_sums(None, F64(3)),
 }  # fmt: skip
 
@@ -403,11 +447,16 @@ def test_what_the_cases_spoil_is_right():
     assert pipeline().run(F32(8), np.zeros(8, np.uint16), np.zeros(8, np.uint8)) is not None
     Pipeline(stages())
     codes = I8(8)
-    assert kernel().run(F32(8) + 3, codes, 8) == (0, -1)
+    assert kernel().run(F32(8) + 3, codes) == (0, -1)
     assert codes.tolist() == [3] * 8
-    assert kernel(word=8).run(F64(8), I8(8), 1) == (0, -1)
-    assert kernel(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8), 1) == (0, -1)
+    assert kernel(word=8, width=1).run(F64(8), I8(8)) == (0, -1)
+    assert kernel(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8)) == (0, -1)
     levels()
+    values()
+    assert scale_ranges() == -1
+    scales.of_numbers(F64(3) + 1, False, numbers())
+    scales.zero_points(F64(3), F64(3) + 1, 0, numbers(), np.empty(3, np.int64))
+    level_kernel.multiples(numbers(), np.ones(3, np.int64), plans.rounding_row(bq.FP32), np.empty(3, np.uint64))
     back()
     back(target=I8(12), table=np.zeros((3, 256), np.int8))
     extremes()
@@ -418,7 +467,7 @@ def test_what_the_cases_spoil_is_right():
 
 def test_a_part_of_an_array_is_all_that_is_written():
     target = np.full(3000, 99, np.int8)
-    assert kernel(channels=1).run(np.ones(3000, np.float32), target, 3000, 1001, 2050) == (0, -1)
+    assert kernel(size=3000, width=7).run(np.ones(3000, np.float32), target, 1001, 2050) == (0, -1)
     assert np.flatnonzero(target != 99).tolist() == list(range(1001, 2050))
     codes = np.full(3000, 0xFFFF, np.uint16)
     pipeline().run(np.ones(3000, np.float32), codes, None, 7, 2993)
@@ -426,8 +475,7 @@ def test_a_part_of_an_array_is_all_that_is_written():
 
 
 def test_empty_parts_are_nothing():
-    assert kernel().run(F32(0), I8(0), 1) == (0, -1)
-    assert kernel().run(F32(8), I8(8), 1, 5, 5) == (0, -1)
+    assert kernel().run(F32(8), I8(8), 5, 5) == (0, -1)
     pipeline().run(F32(8), np.zeros(8, np.uint16), None, 8, 8)
     assert stats.error_sums(F64(0), F64(0)) == (0, 0, 0, 0, 0)
 
@@ -435,17 +483,18 @@ def test_empty_parts_are_nothing():
 def test_the_first_that_is_not_finite_is_told_by_its_place_in_the_whole():
     x = np.zeros(5000, np.float32)
     x[[1030, 4000]] = np.nan, np.inf
-    assert kernel(channels=1).run(x, I8(5000), 5000) == (2, 1030)
-    assert kernel(channels=1).run(x, I8(5000), 5000, 1031, 5000) == (1, 4000)
-    assert kernel().run(x, I8(5000), 1, 1000, 1031) == (1, 1030)
+    whole = kernel(size=5000, width=5000)
+    assert whole.run(x, I8(5000)) == (2, 1030)
+    assert whole.run(x, I8(5000), 1031, 5000) == (1, 4000)
+    assert kernel(size=5000, width=1).run(x, I8(5000), 1000, 1031) == (1, 1030)
 
 
 def test_the_kernel_keeps_its_parameters_alive():
     given = numbers()
-    quantizer = Affine(4, None, 0, -127, 127, given)
+    quantizer = Affine(4, None, 0, -127, 127, given, blocks(6, 2))
     given.clear()
     other = [np.full(3, 77, np.uint64) for _ in range(100)]  # takes the memory that has become free
     codes = I8(6)
-    quantizer.run(F32(6) + 2, codes, 2)
+    quantizer.run(F32(6) + 2, codes)
     assert codes.tolist() == [2] * 6
     del other

@@ -43,7 +43,7 @@ def judged(q, x):
     outside = 0
     places = np.arange(np.asarray(x).size).reshape(shape)
     channel_of = np.zeros(shape, int) if q.axis is None else np.indices(shape)[q.axis]
-    codes, ranges = np.asarray(q.codes).reshape(-1).tolist(), q.parameters.ranges
+    codes, ranges = np.asarray(q.codes).reshape(-1).tolist(), q.parameters.exact_ranges
     for at, value in zip(places.reshape(-1).tolist(), exact(np.asarray(x)), strict=True):
         if value.kind != "finite":
             continue

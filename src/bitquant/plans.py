@@ -67,9 +67,9 @@ def round_trip(
 
 
 @lru_cache(maxsize=256)
-def rounding_row(target: Format) -> Narrow:
-    """The row of a format for significands in 64-bit lanes: nearest-even, IEEE 754 overflow."""
-    return narrow(FP64, target, FP64, Rules.of(target), 8)
+def rounding_row(target: Format, rounding: Any = None) -> Narrow:
+    """The row of a format for significands in 64-bit lanes, with IEEE 754 overflow."""
+    return narrow(FP64, target, FP64, Rules.of(target, rounding), 8)
 
 
 @lru_cache(maxsize=256)

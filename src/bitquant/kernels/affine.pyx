@@ -3,35 +3,42 @@
 # Design:
 # (A) scale is an exact rational, numerator / denominator · 2^exponent, and the sum is rounded once. What decides is a
 #     128-bit integer division (rational.pxd).
-# (B) A FP32 (or FP64) product proposes the code (propose.pxd). Its error is known; where the product lies farther than
-#     that from every boundary between two codes, the proposal is right. The others, about one in ten thousand, go to
-#     the integers: a run of 256 numbers says by one comparison of its worst distance whether it holds such a number.
+# (B) A product in the precision of the numbers proposes the code (propose.pxd). Its error is known; where the product
+#     lies farther than that from every boundary between two codes, the proposal is right. A run of 256 numbers says by
+#     one comparison of its worst distance whether it holds a number in doubt. About one run of FP32 numbers in fifty
+#     does: FP64 products then propose again for the whole run, and what is still in doubt goes to the integers.
 # (C) The product uses the floating point unit, but the result never depends on its state: the error bound covers
-#     every rounding mode, flush-to-zero changes a product by less than the bound (scales for which it does not are
-#     `slow`), and a distance is compared as an integer, so NaN counts as far.
-# (D) Parameters are arrays with one entry per channel. `columns` is a literal: either one channel serves a whole run,
-#     or the numbers of a run are those of successive channels.
+#     every rounding mode and flush-to-zero (scales for which it does not get the bound 0, which every distance
+#     reaches), and a distance is compared as an integer, so NaN counts as far.
+# (D) Parameters are arrays with an entry per channel; blocking.pxd says which numbers are whose. What a channel's
+#     proposals need follows from them by a few operations, done once for a piece of memory that has one channel. Where
+#     each number of a piece has its own (`columns`), they are tables, made beforehand.
+# (E) The loops exist for the nearest modes together, which propose alike and differ only in ties, which are always in
+#     doubt; and for the others together: what they shift before and correct after is data.
 """
 
 cimport numpy as cnp
 
+from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.fields cimport significand32, significand64
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, int32_t, int64_t, loop, stream_block, stream_end, uint8_t, uint32_t,
-    uint64_t,
+    bits_of_double, bits_of_float, carrier, double_of_bits, int32_t, int64_t, loop, stream_block, stream_end, uint8_t,
+    uint32_t, uint64_t,
 )
-from bitquant.kernels.propose cimport propose, real
+from bitquant.kernels.propose cimport larger, propose, real
 from bitquant.kernels.rational cimport rounded_sum
 from bitquant.kernels.rounding cimport (
-    NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
+    NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
 )
 from bitquant.kernels.stage cimport BLOCK, RUN, STREAMING, Stage, Tally
 
+import numpy as np
+
 cnp.import_array()
 
-cdef enum:
-    FEW = 64
-
+ctypedef fused origin:
+    float
+    double
 
 # The parameters of all channels.
 cdef struct Line:
@@ -41,30 +48,63 @@ cdef struct Line:
     const uint64_t *denominator
     const int32_t *exponent
     const int32_t *zero_point
-    const uint8_t *slow             # 1 where no estimate is to be trusted
-    bint any_slow
-    # The estimate, in the precision of the source.
-    const void *scale
-    const void *least               # u is clamped to [least, most] before it is rounded
-    const void *most
-    const void *certain             # distances from the nearest integer up to this one decide
+    # Design E: added before a proposal; and all ones where it is corrected so afterwards.
+    double shift
+    int32_t to_zero, to_odd
+    # Design D, for columns only: four tables each.
+    const float *narrow
+    const double *wide
+    Py_ssize_t channels
 
 
-cdef inline int32_t exact(const Mode mode, carrier bits, const Line *line, Py_ssize_t channel) noexcept nogil:
+# What a proposal needs. `least` and `most` clamp it; a distance of `certain` or more leaves it in doubt.
+cdef struct Near:
+    double scale, least, most, certain
+
+
+cdef inline void prepare(const Line *line, Py_ssize_t channel, bint narrow, Near *near) noexcept nogil:
+    """Designs B and C: the scale in FP64, and how far from a boundary it decides; `narrow` for FP32 products.
+
+    How far off a product is: the scale by a unit in the last place, the product by another, and by a third where a
+    half is added; in the FPU's nearest mode by half of that. A quarter more covers what FP64 adds to it here. Subnormal
+    numbers that the FPU takes for zero are off by less than 2^-126 times the largest scale.
+    """
+    cdef int32_t exponent = line.exponent[channel]
+    cdef double zero_point = line.zero_point[channel]
+    cdef double below = zero_point - line.low, above = line.high - zero_point
+    cdef double units = 2.25 if line.shift == 0 else 3.25, beyond = 1.25 if line.to_zero | line.to_odd else 0.25
+    cdef double error, scale = <double> line.numerator[channel] / <double> line.denominator[channel]
+    cdef uint64_t range_of = bits_of_double(scale) >> 52
+    error = (larger(larger(below, -below), larger(above, -above)) + 2.0) * units
+    error = error * (2.0 ** -23 if narrow else 2.0 ** -52) + (0.0 if narrow else 2.0 ** -25)
+    near.least, near.most = -below - beyond, above + beyond
+    near.certain = 0.5 - error
+    if exponent > -400 and exponent < 400:
+        scale = scale * double_of_bits(<uint64_t> (exponent + 1023) << 52)
+        range_of = bits_of_double(scale) >> 52
+    else:
+        range_of = 0
+    if range_of < 1023 - 99 or range_of > 1023 + 99 or error > 0.125:
+        near.scale = near.certain = 0.0
+    else:
+        near.scale = scale
+
+
+cdef inline int32_t exact(carrier bits, const Line *line, Py_ssize_t channel) noexcept nogil:
     """Design A: the code of one finite number."""
     cdef int64_t result
     cdef carrier magnitude
     if carrier is uint32_t:
         magnitude = bits & 0x7FFFFFFF
         result = rounded_sum(
-            mode, bits >> 31, significand32(magnitude),
+            <Mode> line.mode, bits >> 31, significand32(magnitude),
             <int32_t> ((magnitude if magnitude > 0x800000 else 0x800000) >> 23) - 150 + line.exponent[channel],
             line.numerator[channel], line.denominator[channel], line.zero_point[channel],
         )
     else:
         magnitude = bits & 0x7FFFFFFFFFFFFFFFULL
         result = rounded_sum(
-            mode, bits >> 63, significand64(magnitude),
+            <Mode> line.mode, bits >> 63, significand64(magnitude),
             <int32_t> ((magnitude if magnitude > 0x10000000000000ULL else 0x10000000000000ULL) >> 52) - 1075
             + line.exponent[channel],
             line.numerator[channel], line.denominator[channel], line.zero_point[channel],
@@ -76,126 +116,172 @@ cdef inline int32_t clamped(int64_t q, const Line *line) noexcept nogil:
     return line.low if q < line.low else line.high if q > line.high else <int32_t> q
 
 
+cdef inline int32_t corrected(int32_t q, int32_t to_zero, int32_t to_odd, int32_t low, int32_t high) noexcept nogil:
+    """Design E: from the integer below to the one that the mode wants."""
+    q = q + (<int32_t> (q < 0) & to_zero) + (~q & 1 & to_odd)
+    q = low if low > q else q
+    return high if high < q else q
+
+
 cdef inline bint estimate(
-    const Mode mode, const bint columns, const real *source, uint8_t *target, const Line *line, Py_ssize_t channel,
-    size_t n, carrier infinity
+    const bint nearest, const bint columns, const origin *source, uint8_t *target, const Line *line,
+    Py_ssize_t channel, size_t n, const Near *near, const real *table, carrier infinity
 ) noexcept nogil:
-    """Design B: proposals for a run. Returns whether any of them is in doubt, or not finite."""
-    cdef const real *scale = <const real *> line.scale + channel
-    cdef const real *least = <const real *> line.least + channel
-    cdef const real *most = <const real *> line.most + channel
-    cdef const real *certain = <const real *> line.certain + channel
-    cdef const int32_t *offset = line.zero_point + channel
-    cdef carrier away, bound = 0, magnitude, magnitudes = ~(<carrier> 0) >> 1, doubt = 0, largest = 0
-    cdef int32_t q, low = line.low, high = line.high
-    cdef size_t i, c
+    """Design B: proposals for a run. Returns whether any of them is in doubt, or not finite.
+
+    `table` has scale, least, most and certain, one row each, where there are columns; its type is the precision.
+    """
+    cdef const real *scales = table + channel
+    cdef const real *leasts = scales + line.channels
+    cdef const real *mosts = leasts + line.channels
+    cdef const real *certains = mosts + line.channels
+    cdef const int32_t *offsets = line.zero_point + channel
+    cdef real scale = <real> near.scale, least = <real> near.least, most = <real> near.most
+    cdef real certain = <real> near.certain, u, shift = <real> line.shift
+    cdef int32_t q, offset = 0, low = line.low, high = line.high, to_zero = line.to_zero, to_odd = line.to_odd
+    cdef carrier magnitude, magnitudes = ~(<carrier> 0) >> 1, largest = 0
+    cdef uint32_t away32, bound32 = bits_of_float(<float> certain), doubt32 = 0
+    cdef uint64_t away64, bound64 = bits_of_double(certain), doubt64 = 0
+    cdef size_t i
+    if not columns:
+        offset = offsets[0]
     for i in range(n):
-        c = i if columns else 0
-        q = propose(mode, source[i] * scale[c], least[c], most[c], offset[c], &away)
-        if mode == TOWARD_ZERO or mode == TO_ODD:
-            q = low if low > q else q
-            q = high if high < q else q
-        target[i] = <uint8_t> q
-        if carrier is uint32_t:
+        if columns:
+            scale, least, most, certain, offset = scales[i], leasts[i], mosts[i], certains[i], offsets[i]
+        u = <real> source[i] * scale
+        if not nearest:
+            u = u + shift
+        if real is float:
+            q = propose(NEAREST_EVEN, u, least, most, offset, &away32)
+            if columns:
+                doubt32 = doubt32 | <uint32_t> (away32 >= bits_of_float(certain))
+            else:
+                doubt32 = doubt32 if doubt32 > away32 else away32
+        else:
+            q = propose(NEAREST_EVEN, u, least, most, offset, &away64)
+            if columns:
+                doubt64 = doubt64 | <uint64_t> (<int64_t> away64 >= <int64_t> bits_of_double(certain))
+            else:
+                doubt64 = doubt64 | <uint64_t> (<int64_t> away64 >= <int64_t> bound64)
+        target[i] = <uint8_t> (q if nearest else corrected(q, to_zero, to_odd, low, high))
+        if origin is float:
             magnitude = bits_of_float(source[i]) & magnitudes
-            bound = bits_of_float(certain[c])
         else:
             magnitude = bits_of_double(source[i]) & magnitudes
-            bound = bits_of_double(certain[c])
         largest = largest if largest > magnitude else magnitude
-        if columns:
-            doubt = doubt | <carrier> (away > bound)
-        else:
-            doubt = doubt if doubt > away else away
-    if not columns:
-        doubt = doubt > bound
-    return (doubt != 0) | (largest >= infinity)
+    if real is float and not columns:
+        doubt32 = doubt32 >= bound32
+    return (doubt32 != 0) | (doubt64 != 0) | (largest >= infinity)
 
 
 cdef inline void settle(
-    const Mode mode, const bint columns, const carrier *source, uint8_t *target, const Line *line, Py_ssize_t channel,
-    size_t n, bint slow, const real *zero, carrier infinity
+    const bint columns, const origin *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n,
+    carrier infinity
 ) noexcept nogil:
-    """A run that holds a number in doubt, or one that is not finite: first by few, then those few by integers."""
-    cdef size_t start = 0, length
-    cdef Py_ssize_t c
-    while start < n:
-        length = n - start if n - start < FEW else FEW
-        c = channel + <Py_ssize_t> start if columns else channel
-        if slow or estimate(mode, columns, <const real *> source + start, target + start, line, c, length, infinity):
-            settle_each(mode, columns, source + start, target + start, line, c, length, zero, infinity)
-        start += length
-
-
-cdef inline void settle_each(
-    const Mode mode, const bint columns, const carrier *source, uint8_t *target, const Line *line, Py_ssize_t channel,
-    size_t n, const real *zero, carrier infinity
-) noexcept nogil:
-    cdef carrier magnitude, magnitudes = ~(<carrier> 0) >> 1
-    cdef Py_ssize_t c
+    """A run that holds a number in doubt even for FP64, or one that is not finite."""
+    cdef carrier bits, magnitude, magnitudes = ~(<carrier> 0) >> 1
+    cdef Near near
+    cdef Py_ssize_t c = channel
+    cdef int32_t q
+    cdef uint64_t away
     cdef size_t i
+    prepare(line, channel, False, &near)
     for i in range(n):
-        c = channel + <Py_ssize_t> i if columns else channel
-        magnitude = source[i] & magnitudes
-        if magnitude >= infinity:
-            if magnitude > infinity:
-                target[i] = <uint8_t> clamped(line.zero_point[c], line)
+        if columns:
+            c = channel + <Py_ssize_t> i
+            prepare(line, c, False, &near)
+        if origin is float:
+            bits = bits_of_float(source[i])
+        else:
+            bits = bits_of_double(source[i])
+        magnitude = bits & magnitudes
+        if magnitude > infinity:
+            target[i] = <uint8_t> clamped(line.zero_point[c], line)
+        elif magnitude == infinity:
+            target[i] = <uint8_t> (line.low if bits > infinity else line.high)
+        else:
+            q = propose(
+                NEAREST_EVEN, <double> source[i] * near.scale + line.shift, near.least, near.most, line.zero_point[c],
+                &away,
+            )
+            if away < bits_of_double(near.certain):
+                target[i] = <uint8_t> corrected(q, line.to_zero, line.to_odd, line.low, line.high)
             else:
-                target[i] = <uint8_t> (line.low if source[i] > infinity else line.high)
-        elif line.slow[c] or estimate(mode, False, <const real *> source + i, target + i, line, c, 1, infinity):
-            target[i] = <uint8_t> exact(mode, source[i], line, c)
+                target[i] = <uint8_t> exact(bits, line, c)
 
 
-cdef inline uint64_t not_finite(
-    const carrier *source, size_t n, carrier infinity, int64_t at, int64_t *first
+cdef inline void count_not_finite(
+    const carrier *source, size_t n, carrier infinity, int64_t at, Found *found
 ) noexcept nogil:
     cdef carrier magnitudes = ~(<carrier> 0) >> 1
-    cdef uint64_t count = 0
     cdef size_t i
     for i in range(n):
         if source[i] & magnitudes >= infinity:
-            if first[0] < 0:
-                first[0] = at + <int64_t> i
-            count += 1
-    return count
+            if found.first < 0:
+                found.first = at + <int64_t> i
+            found.count += 1
 
 
-cdef inline uint64_t quantize_mode(
-    const Mode mode, const bint columns, const carrier *source, uint8_t *target, const Line *line, Py_ssize_t channel,
-    size_t n, const real *zero, carrier infinity, int64_t at, int64_t *first
+cdef inline void quantize_piece(
+    const bint nearest, const bint columns, const origin *source, uint8_t *target, const Line *line,
+    Py_ssize_t channel, size_t n, size_t room, carrier infinity, int64_t at, Found *found
 ) noexcept nogil:
-    """A block, run by run. Returns how many of its numbers are not finite."""
-    cdef size_t start = 0, length
-    cdef Py_ssize_t c
-    cdef bint slow
-    cdef uint64_t count = 0
+    """Numbers of one channel, or with columns of successive ones, run by run.
+
+    A vector loop has 64 codes at a time. A run that ends in between goes on into what follows, where there is room,
+    and what follows is then done again.
+    """
+    cdef size_t start = 0, length, whole
+    cdef Near near, fine
+    cdef Py_ssize_t c = channel
+    cdef bint doubt
+    prepare(line, channel, origin is float, &near)
     while start < n:
         length = n - start if n - start < RUN else RUN
-        c = channel + <Py_ssize_t> start if columns else channel
-        slow = line.any_slow if columns else line.slow[c]
-        if slow or estimate(mode, columns, <const real *> source + start, target + start, line, c, length, infinity):
-            settle(mode, columns, source + start, target + start, line, c, length, slow, zero, infinity)
-            count += not_finite(source + start, length, infinity, at + <int64_t> start, first)
+        whole = (length + 63) & ~(<size_t> 63)
+        whole = whole if not columns and start + whole <= room else length
+        if columns:
+            c = channel + <Py_ssize_t> start
+        if origin is float:
+            doubt = estimate(
+                nearest, columns, source + start, target + start, line, c, whole, &near, line.narrow, infinity
+            )
+            if doubt:
+                prepare(line, channel, False, &fine)
+                doubt = estimate(
+                    nearest, columns, source + start, target + start, line, c, length, &fine, line.wide, infinity
+                )
+        else:
+            doubt = estimate(
+                nearest, columns, source + start, target + start, line, c, whole, &near, line.wide, infinity
+            )
+        if doubt:
+            settle(columns, source + start, target + start, line, c, length, infinity)
+            count_not_finite(<const carrier *> (source + start), length, infinity, at + <int64_t> start, found)
         start += length
-    return count
 
 
-cdef inline uint64_t quantize_block(
-    const bint columns, const carrier *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n,
-    const real *zero, carrier infinity, int64_t at, int64_t *first
+cdef inline void quantize_block(
+    const bint columns, const origin *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk,
+    size_t n, carrier infinity, Found *found
 ) noexcept nogil:
-    """Picks the loops of the rounding mode."""
-    if line.mode == NEAREST_EVEN:
-        return quantize_mode(NEAREST_EVEN, columns, source, target, line, channel, n, zero, infinity, at, first)
-    if line.mode == NEAREST_AWAY:
-        return quantize_mode(NEAREST_AWAY, columns, source, target, line, channel, n, zero, infinity, at, first)
-    if line.mode == TOWARD_ZERO:
-        return quantize_mode(TOWARD_ZERO, columns, source, target, line, channel, n, zero, infinity, at, first)
-    if line.mode == TOWARD_POSITIVE:
-        return quantize_mode(TOWARD_POSITIVE, columns, source, target, line, channel, n, zero, infinity, at, first)
-    if line.mode == TOWARD_NEGATIVE:
-        return quantize_mode(TOWARD_NEGATIVE, columns, source, target, line, channel, n, zero, infinity, at, first)
-    return quantize_mode(TO_ODD, columns, source, target, line, channel, n, zero, infinity, at, first)
+    """A block of memory, piece by piece (Design D), by the loops of the mode (Design E)."""
+    cdef size_t done = 0
+    cdef Py_ssize_t length
+    while done < n:
+        length = piece(blocking, walk, n - done)
+        if line.mode == NEAREST_EVEN or line.mode == NEAREST_AWAY:
+            quantize_piece(
+                True, columns, source + done, target + done, line, walk.channel, length, n - done, infinity, walk.at,
+                found,
+            )
+        else:
+            quantize_piece(
+                False, columns, source + done, target + done, line, walk.channel, length, n - done, infinity, walk.at,
+                found,
+            )
+        walk_on(blocking, walk, length)
+        done += length
 
 
 # The loops that exist.
@@ -206,94 +292,104 @@ cdef struct Found:
 
 
 ctypedef void (*Quantizer)(
-    const void *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n, int64_t at, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
 ) noexcept nogil
 
 
 cdef loop rows_32(
-    const void *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n, int64_t at, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
 ) noexcept nogil:
-    found.count += quantize_block(
-        False, <const uint32_t *> source, target, line, channel, n, <const float *> NULL, 0x7F800000, at, &found.first
-    )
+    quantize_block(False, <const float *> source, target, line, blocking, walk, n, <uint32_t> 0x7F800000, found)
 
 
 cdef loop rows_64(
-    const void *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n, int64_t at, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
 ) noexcept nogil:
-    found.count += quantize_block(
-        False, <const uint64_t *> source, target, line, channel, n, <const double *> NULL, 0x7FF0000000000000ULL, at,
-        &found.first,
+    quantize_block(
+        False, <const double *> source, target, line, blocking, walk, n, <uint64_t> 0x7FF0000000000000ULL, found
     )
 
 
 cdef loop columns_32(
-    const void *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n, int64_t at, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
 ) noexcept nogil:
-    found.count += quantize_block(
-        True, <const uint32_t *> source, target, line, channel, n, <const float *> NULL, 0x7F800000, at, &found.first
-    )
+    quantize_block(True, <const float *> source, target, line, blocking, walk, n, <uint32_t> 0x7F800000, found)
 
 
 cdef loop columns_64(
-    const void *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n, int64_t at, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
 ) noexcept nogil:
-    found.count += quantize_block(
-        True, <const uint64_t *> source, target, line, channel, n, <const double *> NULL, 0x7FF0000000000000ULL, at,
-        &found.first,
+    quantize_block(
+        True, <const double *> source, target, line, blocking, walk, n, <uint64_t> 0x7FF0000000000000ULL, found
     )
 
 
 cdef class Affine:
     """Quantizes arrays of FP32 or FP64 numbers, or of codes that `widen` turns into those.
 
-    `numbers` are one-dimensional arrays with an entry per channel: numerator, denominator (uint64, below 2^63),
-    exponent, zero_point (int32), slow (uint8), and scale, least, most, certain in the carrier's precision.
+    `numbers` are one-dimensional arrays with an entry per channel: numerator, denominator (uint64, from 1 to below
+    2^63), exponent, zero_point (int32).
     """
 
     cdef Line line
+    cdef Blocks blocks
     cdef Stage widen
+    cdef Quantizer quantizer
     cdef int word
     cdef readonly dict numbers
-    cdef readonly Py_ssize_t channels
+    cdef object tables
 
-    def __init__(self, int word, Stage widen, int mode, int low, int high, dict numbers not None):
+    def __init__(
+        self, int word, Stage widen, int mode, int low, int high, dict numbers not None, Blocks blocks not None
+    ):
+        cdef Py_ssize_t c, channels = blocks.channels
+        cdef Near near
+        cdef float *narrow
+        cdef double *wide
         if word not in (4, 8) or (widen is not None and widen.target_size != word):
             raise ValueError("numbers are words of 4 or 8 bytes, and the stage gives such")
         numbers = dict(numbers)  # keeps the arrays alive, whatever becomes of the caller's
-        self.word, self.widen, self.numbers = word, widen, numbers
-        self.channels = len(numbers["numerator"])
-        if not self.channels:
+        self.word, self.widen, self.numbers, self.blocks = word, widen, numbers, blocks
+        if not channels:
             raise ValueError("there must be at least one channel")
-        for name, dtype in (
-            ("numerator", "u8"), ("denominator", "u8"), ("exponent", "i4"), ("zero_point", "i4"), ("slow", "u1"),
-            ("scale", f"f{word}"), ("least", f"f{word}"), ("most", f"f{word}"), ("certain", f"f{word}"),
-        ):
+        for name, dtype in (("numerator", "u8"), ("denominator", "u8"), ("exponent", "i4"), ("zero_point", "i4")):
             array = numbers[name]
-            if array.dtype != dtype or array.shape != (self.channels,) or not array.flags.c_contiguous:
+            if array.dtype != dtype or array.shape != (channels,) or not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be a contiguous array of {dtype}, one entry per channel")
-        if not numbers["denominator"].all() or (numbers["numerator"] | numbers["denominator"]).max() >> 63:
-            raise ValueError("numerator and denominator must lie below 2^63, the denominator not zero")
+        for name in ("numerator", "denominator"):
+            if not numbers[name].all() or numbers[name].max() >> 63:
+                raise ValueError(f"{name} must lie between 0 and 2^63")
         self.line.mode, self.line.low, self.line.high = mode, low, high
+        self.line.shift = 0.0 if mode in (NEAREST_EVEN, NEAREST_AWAY) else 0.5 if mode == TOWARD_POSITIVE else -0.5
+        self.line.to_zero, self.line.to_odd = -(mode == TOWARD_ZERO), -(mode == TO_ODD)
         self.line.numerator = <const uint64_t *> cnp.PyArray_DATA(numbers["numerator"])
         self.line.denominator = <const uint64_t *> cnp.PyArray_DATA(numbers["denominator"])
         self.line.exponent = <const int32_t *> cnp.PyArray_DATA(numbers["exponent"])
         self.line.zero_point = <const int32_t *> cnp.PyArray_DATA(numbers["zero_point"])
-        self.line.slow = <const uint8_t *> cnp.PyArray_DATA(numbers["slow"])
-        self.line.scale = cnp.PyArray_DATA(numbers["scale"])
-        self.line.least = cnp.PyArray_DATA(numbers["least"])
-        self.line.most = cnp.PyArray_DATA(numbers["most"])
-        self.line.certain = cnp.PyArray_DATA(numbers["certain"])
-        self.line.any_slow = bool(numbers["slow"].any())
+        self.line.channels = channels
+        if blocks.blocking.columns:
+            self.tables = np.empty((4, channels), np.float32), np.empty((4, channels))
+            narrow = <float *> cnp.PyArray_DATA(self.tables[0])
+            wide = <double *> cnp.PyArray_DATA(self.tables[1])
+            for c in range(channels):
+                prepare(&self.line, c, True, &near)
+                narrow[c], narrow[c + channels] = <float> near.scale, <float> near.least
+                narrow[c + 2 * channels], narrow[c + 3 * channels] = <float> near.most, <float> near.certain
+                prepare(&self.line, c, False, &near)
+                wide[c], wide[c + channels] = near.scale, near.least
+                wide[c + 2 * channels], wide[c + 3 * channels] = near.most, near.certain
+            self.line.wide, self.line.narrow = wide, narrow
+            self.quantizer = <Quantizer> columns_32 if word == 4 else <Quantizer> columns_64
+        else:
+            self.quantizer = <Quantizer> rows_32 if word == 4 else <Quantizer> rows_64
 
     def run(
-        self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t inner, Py_ssize_t start=0,
-        Py_ssize_t stop=-1,
+        self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t start=0, Py_ssize_t stop=-1
     ):
         """Quantize the numbers start to stop of a contiguous array into bytes.
 
-        Number i belongs to channel (i // inner) % channels. Returns how many are not finite, and the index of the first
-        or −1; infinities have got the end codes and NaN the code nearest the zero point.
+        Returns how many are not finite, and the index of the first or −1; infinities have got the end codes and NaN
+        the code nearest the zero point.
         """
         cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source)
         cdef int expected = self.word if self.widen is None else self.widen.source_size
@@ -301,22 +397,25 @@ cdef class Affine:
         if stop < 0:
             stop = size
         if (
-            item != expected or cnp.PyArray_ITEMSIZE(target) != 1 or cnp.PyArray_SIZE(target) != size or inner < 1
+            item != expected or cnp.PyArray_ITEMSIZE(target) != 1 or cnp.PyArray_SIZE(target) != size
             or not 0 <= start <= stop <= size
             or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
             or not cnp.PyArray_ISWRITEABLE(target)
         ):
             raise ValueError("source and target must be contiguous and of one size, the target of bytes")
+        if size != self.blocks.size:
+            raise ValueError(f"the array has {size} numbers, its blocks {self.blocks.size}")
         found.count, found.first = 0, -1
-        with nogil:
-            self.quantize(
-                cnp.PyArray_BYTES(source), item, <uint8_t *> cnp.PyArray_DATA(target), inner, start, stop,
-                size >= STREAMING, &found,
-            )
+        if start < stop:
+            with nogil:
+                self.quantize(
+                    cnp.PyArray_BYTES(source), item, <uint8_t *> cnp.PyArray_DATA(target), start, stop,
+                    size >= STREAMING, &found,
+                )
         return found.count, found.first
 
     cdef void quantize(
-        self, const char *source, Py_ssize_t item, uint8_t *target, Py_ssize_t inner, Py_ssize_t start, Py_ssize_t stop,
+        self, const char *source, Py_ssize_t item, uint8_t *target, Py_ssize_t start, Py_ssize_t stop,
         bint streaming, Found *found
     ) noexcept nogil:
         cdef char memory[9 * BLOCK + 64]
@@ -324,24 +423,17 @@ cdef class Affine:
         cdef uint8_t *written
         cdef const char *read
         cdef Tally silent
-        cdef bint columns = inner == 1 and self.channels > 1
-        cdef Py_ssize_t at = start, channel, n
-        cdef Quantizer loop_of
-        if columns:
-            loop_of = <Quantizer> columns_32 if self.word == 4 else <Quantizer> columns_64
-        else:
-            loop_of = <Quantizer> rows_32 if self.word == 4 else <Quantizer> rows_64
+        cdef Walk walk
+        cdef Py_ssize_t at = start, n
+        walk_from(&self.blocks.blocking, start, &walk)
         while at < stop:
-            channel = (at // inner) % self.channels
-            n = self.channels - channel if columns else inner - at % inner
-            n = n if n < BLOCK else BLOCK
-            n = n if n < stop - at else stop - at
+            n = stop - at if stop - at < BLOCK else BLOCK
             read = source + at * item
             if self.widen is not None:
                 self.widen.block(read, scratch, NULL, self.widen.row, &silent, n)
                 read = scratch
             written = <uint8_t *> scratch + 8 * BLOCK if streaming else target + at
-            loop_of(read, written, &self.line, channel, n, at, found)
+            self.quantizer(read, written, &self.line, &self.blocks.blocking, &walk, n, found)
             if streaming:
                 stream_block(<char *> target + at, <const char *> written, n)
             at += n

@@ -27,6 +27,17 @@ static inline uint32_t bits_of_float(float x) { uint32_t u; memcpy(&u, &x, 4); r
 static inline uint64_t bits_of_double(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
 static inline double double_of_bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 
+/* The number of bits of x; 0 for 0. */
+static inline int bit_length64(uint64_t x) {
+#if defined(__GNUC__)
+    return x ? 64 - __builtin_clzll(x) : 0;
+#else
+    int n = 0;
+    for (; x; x >>= 1) n++;
+    return n;
+#endif
+}
+
 /* The bytes of a word turned over. */
 static inline uint64_t turned_over(uint64_t x) {
     x = (x & 0x00FF00FF00FF00FFu) << 8 | (x >> 8 & 0x00FF00FF00FF00FFu);

@@ -1,13 +1,19 @@
 """Back from codes: value = (code − zero_point) / scale, exact and rounded once.
 
 # Design:
-# (A) A channel has at most 256 values. They are divided out once, by 128-bit integers, and looked up after that.
-# (B) The quotient keeps 62 bits, the last one sticky, and goes through narrow.pxd's round_pack: one rounding, to any
+# (A) The quotient keeps 62 bits, the last one sticky, and goes through narrow.pxd's round_pack: one rounding, to any
 #     format.
+# (B) A channel has at most 256 values. Where it has many numbers, its values are divided out once, by 128-bit
+#     integers, and looked up after that.
+# (C) Where channels are small, its step is divided out once, to 63 bits, and each number multiplies it. What was cut
+#     off the step is less than one in its last place, so the product lies between two integers; where they agree in
+#     their first 55 bits, these and a sticky bit decide, and where they do not, the number is divided out by itself.
 """
 
 cimport numpy as cnp
 
+from bitquant.kernels.arrays cimport entries, written
+from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport code, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from bitquant.kernels.narrow cimport Narrow, Target, round_pack
 from bitquant.kernels.rational cimport bit_length, wide
@@ -15,28 +21,17 @@ from bitquant.kernels.rounding cimport Mode
 
 cnp.import_array()
 
+cdef struct Line:
+    const uint64_t *numerator
+    const uint64_t *denominator
+    const int32_t *exponent
+    const int32_t *zero_point
+    bint signed
 
-cdef inline uint64_t value_of(
-    int64_t steps, uint64_t numerator, uint64_t denominator, int32_t exponent, const Target *t
-) noexcept nogil:
-    """The code of steps · denominator / numerator / 2^exponent, rounded once, in the target format."""
-    cdef bint negative = steps < 0
-    cdef wide product = <wide> (-steps if negative else steps) * denominator
-    cdef wide quotient
-    cdef int32_t up, length, field
-    cdef uint64_t magnitude
-    if product == 0:
-        return 0
-    # 1  A quotient of at least 62 bits: the dividend gets all of the room.
-    up = 127 - bit_length(product)
-    product <<= up
-    quotient = product // numerator
-    # 2  To 62 bits, the last one sticky: the notation 1.61 that round_pack takes. Its exponent field has FP64's bias.
-    length = bit_length(quotient)
-    magnitude = <uint64_t> (quotient >> (length - 62)) | (
-        product % numerator != 0 or quotient & (((<wide> 1) << (length - 62)) - 1) != 0
-    )
-    field = length - 1 - up - exponent + 1023
+
+cdef inline uint64_t packed(bint negative, uint64_t magnitude, int32_t exponent, const Target *t) noexcept nogil:
+    """The code of ± magnitude · 2^(exponent − 61), rounded once; magnitude has 62 bits, the last one sticky."""
+    cdef int32_t field = exponent + 1023        # round_pack's notation is 1.61, its exponent field has FP64's bias
     field = field if field < t.rebias + t.exponent_end else t.rebias + t.exponent_end
     field = field if field > t.lowest else t.lowest
     magnitude = round_pack(<Mode> t.mode, <uint64_t> negative, magnitude, <int64_t> field, 0, t)
@@ -47,83 +42,232 @@ cdef inline uint64_t value_of(
     return magnitude | (<uint64_t> negative << t.sign_shift)
 
 
-def fill(
-    cnp.ndarray numerator not None, cnp.ndarray denominator not None, cnp.ndarray exponent not None,
-    cnp.ndarray zero_point not None, bint signed, Narrow target not None, cnp.ndarray table not None
-):
-    """Fill table[channel, byte] with the values of all 256 bytes taken as codes, themselves codes of the target format.
+cdef inline uint64_t value_of(
+    int64_t steps, uint64_t numerator, uint64_t denominator, int32_t exponent, const Target *t
+) noexcept nogil:
+    """Design A: the code of steps · denominator / numerator / 2^exponent, rounded once, in the target format."""
+    cdef bint negative = steps < 0
+    cdef wide product = <wide> (-steps if negative else steps) * denominator
+    cdef wide quotient
+    cdef int32_t up, length
+    cdef uint64_t magnitude
+    if product == 0:
+        return 0
+    # 1  A quotient of at least 62 bits: the dividend gets all of the room.
+    up = 127 - bit_length(product)
+    product <<= up
+    quotient = product // numerator
+    # 2  To 62 bits, the last one sticky.
+    length = bit_length(quotient)
+    magnitude = <uint64_t> (quotient >> (length - 62)) | (
+        product % numerator != 0 or quotient & (((<wide> 1) << (length - 62)) - 1) != 0
+    )
+    return packed(negative, magnitude, length - 1 - up - exponent, t)
 
-    The target must be a Narrow stage in 64-bit lanes; the table an array of uint64, numerators below 2^63.
-    """
-    cdef Py_ssize_t channels = cnp.PyArray_SIZE(numerator), c
-    cdef const uint64_t *n = <const uint64_t *> cnp.PyArray_DATA(numerator)
-    cdef const uint64_t *d = <const uint64_t *> cnp.PyArray_DATA(denominator)
-    cdef const int32_t *e = <const int32_t *> cnp.PyArray_DATA(exponent)
-    cdef const int32_t *z = <const int32_t *> cnp.PyArray_DATA(zero_point)
-    cdef uint64_t *out = <uint64_t *> cnp.PyArray_DATA(table)
+
+# Design C: a step to 63 bits, significand · 2^exponent and less than one in the last place more.
+cdef struct Step:
+    uint64_t significand
+    int32_t exponent
+    bint inexact
+
+
+cdef inline void divide_out(const Line *line, Py_ssize_t channel, Step *step) noexcept nogil:
+    cdef wide quotient, dividend = line.denominator[channel]
+    cdef int32_t up = 127 - bit_length(dividend), length
+    dividend <<= up
+    quotient = dividend // line.numerator[channel]
+    length = bit_length(quotient)
+    step.significand = <uint64_t> (quotient >> (length - 63))
+    step.exponent = length - 63 - up - line.exponent[channel]
+    step.inexact = (
+        dividend % line.numerator[channel] != 0 or quotient & (((<wide> 1) << (length - 63)) - 1) != 0
+    )
+
+
+cdef inline uint64_t multiple(
+    int64_t steps, const Step *step, const Line *line, Py_ssize_t channel, const Target *t
+) noexcept nogil:
+    """Design C: the code of steps · step."""
+    cdef bint negative = steps < 0
+    cdef uint64_t count = <uint64_t> (-steps if negative else steps)
+    cdef wide product = <wide> count * step.significand, low
+    cdef int32_t length = bit_length(product)
+    if count == 0:
+        return 0
+    low = product & (((<wide> 1) << (length - 55)) - 1)
+    if step.inexact and (low + count) >> (length - 55):
+        return value_of(
+            steps, line.numerator[channel], line.denominator[channel], line.exponent[channel], t
+        )
+    return packed(
+        negative, <uint64_t> (product >> (length - 55)) << 7 | (step.inexact or low != 0), length - 1 + step.exponent, t
+    )
+
+
+cdef inline void each_value(
+    const uint8_t *source, code *target, const Line *line, const Blocking *blocking, Walk *walk, Py_ssize_t size,
+    const Target *t
+) noexcept nogil:
+    """Design C, for numbers whose channels change often."""
+    cdef Py_ssize_t at = 0, n, i, channel
+    cdef Step step
+    while at < size:
+        n = piece(blocking, walk, size - at)
+        channel = walk.channel
+        divide_out(line, channel, &step)
+        for i in range(at, at + n):
+            if blocking.columns and i > at:
+                channel += 1
+                divide_out(line, channel, &step)
+            target[i] = <code> multiple(
+                (<int64_t> source[i] if not line.signed or source[i] < 128 else <int64_t> source[i] - 256)
+                - line.zero_point[channel],
+                &step, line, channel, t,
+            )
+        walk_on(blocking, walk, n)
+        at += n
+
+
+cdef inline void copy_values(
+    const uint8_t *source, code *target, const code *table, const Blocking *blocking, Walk *walk, Py_ssize_t size
+) noexcept nogil:
+    """Design B, from a table with 256 values for each channel."""
+    cdef Py_ssize_t at = 0, n, i
+    cdef const code *row
+    while at < size:
+        row = table + walk.channel * 256
+        n = piece(blocking, walk, size - at)
+        for i in range(at, at + n):
+            target[i] = row[source[i]]
+            if blocking.columns:
+                row += 256
+        walk_on(blocking, walk, n)
+        at += n
+
+
+cdef int line_of(dict numbers, Line *line) except -1:
+    """The parameters of all channels: numerator, denominator (uint64, below 2^63), exponent, zero_point (int32)."""
+    cdef Py_ssize_t channels = len(numbers["numerator"])
+    line.numerator = <const uint64_t *> entries(numbers["numerator"], cnp.NPY_UINT64, channels)
+    line.denominator = <const uint64_t *> entries(numbers["denominator"], cnp.NPY_UINT64, channels)
+    line.exponent = <const int32_t *> entries(numbers["exponent"], cnp.NPY_INT32, channels)
+    line.zero_point = <const int32_t *> entries(numbers["zero_point"], cnp.NPY_INT32, channels)
+    for name in ("numerator", "denominator"):
+        if channels and (not numbers[name].all() or numbers[name].max() >> 63):
+            raise ValueError(f"{name} must lie between 0 and 2^63")
+    return 0
+
+
+cdef int check_target(Narrow target) except -1:
+    if target.target_size != 8:
+        raise ValueError("the target must be a Narrow stage of 64-bit lanes")
+    return 0
+
+
+def multiples(
+    dict numbers not None, cnp.ndarray steps not None, Narrow target not None, cnp.ndarray codes not None
+):
+    """Fill codes[channel] (uint64) with steps[channel] (int64) / scale, as codes of the target format."""
+    cdef Py_ssize_t c, channels = len(numbers["numerator"])
+    cdef Line line
+    line_of(numbers, &line)
+    check_target(target)
+    cdef const int64_t *counts = <const int64_t *> entries(steps, cnp.NPY_INT64, channels)
+    cdef uint64_t *out = <uint64_t *> written(codes, cnp.NPY_UINT64, channels)
+    with nogil:
+        for c in range(channels):
+            out[c] = value_of(counts[c], line.numerator[c], line.denominator[c], line.exponent[c], &target.target)
+
+
+def fill(dict numbers not None, bint signed, Narrow target not None, cnp.ndarray table not None):
+    """Fill table[channel, byte] (uint64) with the values of all 256 bytes taken as codes, as codes of the target."""
+    cdef Py_ssize_t c, channels = len(numbers["numerator"])
     cdef int64_t byte, q
-    cdef object array
-    if (
-        cnp.PyArray_SIZE(table) != channels * 256 or cnp.PyArray_ITEMSIZE(table) != 8
-        or not cnp.PyArray_IS_C_CONTIGUOUS(table) or not cnp.PyArray_ISWRITEABLE(table)
-    ):
-        raise ValueError("the table must hold 256 numbers of eight bytes for each channel")
-    for array, dtype in ((numerator, "u8"), (denominator, "u8"), (exponent, "i4"), (zero_point, "i4")):
-        if array.dtype != dtype or array.shape != (channels,) or not array.flags.c_contiguous:
-            raise ValueError("the parameters must be contiguous arrays of u8, u8, i4 and i4, one entry per channel")
-    if target.target_size != 8 or (
-        channels and (not numerator.all() or numerator.max() >> 63 or denominator.max() >> 63)
-    ):
-        raise ValueError("the target must have 64-bit lanes, the numerators lie between 0 and 2^63")
+    cdef Line line
+    line_of(numbers, &line)
+    check_target(target)
+    cdef uint64_t *out = <uint64_t *> written(table, cnp.NPY_UINT64, 256 * channels)
     with nogil:
         for c in range(channels):
             for byte in range(256):
                 q = byte - 256 if signed and byte > 127 else byte
-                out[c * 256 + byte] = value_of(q - z[c], n[c], d[c], e[c], &target.target)
+                out[c * 256 + byte] = value_of(
+                    q - line.zero_point[c], line.numerator[c], line.denominator[c], line.exponent[c], &target.target
+                )
 
 
-cdef inline void copy_values(
-    const uint8_t *source, code *target, const code *table, Py_ssize_t inner, Py_ssize_t channels, Py_ssize_t place,
-    Py_ssize_t size
-) noexcept nogil:
-    cdef Py_ssize_t at = 0, n, i
-    cdef const code *row
-    while at < size:
-        row = table + ((at + place) // inner) % channels * 256
-        n = inner - (at + place) % inner
-        n = n if n < size - at else size - at
-        for i in range(at, at + n):
-            target[i] = row[source[i]]
-        at += n
+cdef int check_codes(cnp.ndarray source, cnp.ndarray target, Blocks blocks, Py_ssize_t place) except -1:
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
+    if (
+        cnp.PyArray_ITEMSIZE(source) != 1 or cnp.PyArray_SIZE(target) != size
+        or not cnp.PyArray_ISWRITEABLE(target) or place < 0 or place + size > blocks.size
+        or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
+        or cnp.PyArray_ITEMSIZE(target) not in (1, 2, 4, 8)
+    ):
+        raise ValueError("source, target and blocks do not fit each other")
+    return 0
 
 
 def look_up(
-    cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray table not None, Py_ssize_t inner,
+    cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray table not None, Blocks blocks not None,
     Py_ssize_t place=0,
 ):
-    """Look the bytes of a contiguous array up in table[channel, byte].
-
-    Byte i belongs to channel ((i + place) // inner) % channels.
-    """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), channels = cnp.PyArray_SIZE(table) // 256
+    """Look bytes up in table[channel, byte]; the first byte is number `place` of the array that has the blocks."""
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
     cdef int word = cnp.PyArray_ITEMSIZE(target)
+    cdef Walk walk
+    check_codes(source, target, blocks, place)
     if (
-        cnp.PyArray_NDIM(table) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(table) or not cnp.PyArray_ISWRITEABLE(target)
-        or (size and not channels) or word not in (1, 2, 4, 8) or cnp.PyArray_ITEMSIZE(source) != 1
-        or cnp.PyArray_SIZE(target) != size or table.shape[1] != 256
-        or cnp.PyArray_ITEMSIZE(table) != word or inner < 1 or place < 0
-        or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
+        cnp.PyArray_NDIM(table) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(table) or cnp.PyArray_ITEMSIZE(table) != word
+        or table.shape[0] != blocks.channels or table.shape[1] != 256
     ):
-        raise ValueError("source, target and table do not fit each other")
+        raise ValueError("the table must hold 256 numbers of the target's size for each channel")
     cdef const uint8_t *codes = <const uint8_t *> cnp.PyArray_DATA(source)
     cdef void *out = cnp.PyArray_DATA(target)
     cdef const void *values = cnp.PyArray_DATA(table)
+    cdef const Blocking *b = &blocks.blocking
+    if size == 0:
+        return
     with nogil:
+        walk_from(b, place, &walk)
         if word == 1:
-            copy_values(codes, <uint8_t *> out, <const uint8_t *> values, inner, channels, place, size)
+            copy_values(codes, <uint8_t *> out, <const uint8_t *> values, b, &walk, size)
         elif word == 2:
-            copy_values(codes, <uint16_t *> out, <const uint16_t *> values, inner, channels, place, size)
+            copy_values(codes, <uint16_t *> out, <const uint16_t *> values, b, &walk, size)
         elif word == 4:
-            copy_values(codes, <uint32_t *> out, <const uint32_t *> values, inner, channels, place, size)
+            copy_values(codes, <uint32_t *> out, <const uint32_t *> values, b, &walk, size)
         else:
-            copy_values(codes, <uint64_t *> out, <const uint64_t *> values, inner, channels, place, size)
+            copy_values(codes, <uint64_t *> out, <const uint64_t *> values, b, &walk, size)
+
+
+def values(
+    cnp.ndarray source not None, cnp.ndarray target not None, dict numbers not None, bint signed,
+    Blocks blocks not None, Narrow row not None, Py_ssize_t place=0,
+):
+    """Turn bytes into codes of the format of `row`; the first is number `place` of the array that has the blocks."""
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
+    cdef int word = cnp.PyArray_ITEMSIZE(target)
+    cdef Line line
+    cdef Walk walk
+    line_of(numbers, &line)
+    line.signed = signed
+    check_target(row)
+    check_codes(source, target, blocks, place)
+    if len(numbers["numerator"]) != blocks.channels:
+        raise ValueError("numbers must have one entry per channel")
+    cdef const uint8_t *codes = <const uint8_t *> cnp.PyArray_DATA(source)
+    cdef void *out = cnp.PyArray_DATA(target)
+    cdef const Blocking *b = &blocks.blocking
+    if size == 0:
+        return
+    with nogil:
+        walk_from(b, place, &walk)
+        if word == 1:
+            each_value(codes, <uint8_t *> out, &line, b, &walk, size, &row.target)
+        elif word == 2:
+            each_value(codes, <uint16_t *> out, &line, b, &walk, size, &row.target)
+        elif word == 4:
+            each_value(codes, <uint32_t *> out, &line, b, &walk, size, &row.target)
+        else:
+            each_value(codes, <uint64_t *> out, &line, b, &walk, size, &row.target)

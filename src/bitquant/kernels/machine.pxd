@@ -7,6 +7,7 @@ cdef extern from "clones.h" nogil:
     uint32_t bits_of_float(float x) noexcept
     uint64_t bits_of_double(double x) noexcept
     double double_of_bits(uint64_t bits) noexcept
+    int bit_length64(uint64_t x) noexcept
     void stream_block(char *to, const char *source, size_t count) noexcept
     void stream_end() noexcept
 

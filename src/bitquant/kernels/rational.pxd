@@ -1,7 +1,6 @@
 """Exact quotients: 128-bit integers for the numbers on which a floating point estimate cannot decide."""
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
-
+from bitquant.kernels.machine cimport bit_length64, int32_t, int64_t, uint64_t
 from bitquant.kernels.rounding cimport NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_POSITIVE, TOWARD_ZERO, Mode
 
 cdef extern from *:
@@ -10,12 +9,7 @@ cdef extern from *:
 
 cdef inline int32_t bit_length(wide n) noexcept nogil:
     cdef uint64_t high = <uint64_t> (n >> 64)
-    cdef int32_t length = 64 if high else 0
-    cdef uint64_t rest = high if high else <uint64_t> n
-    while rest:
-        rest >>= 1
-        length += 1
-    return length
+    return 64 + bit_length64(high) if high else bit_length64(<uint64_t> n)
 
 
 cdef inline bint goes_up(const Mode mode, int64_t floor, wide remainder, wide divisor) noexcept nogil:

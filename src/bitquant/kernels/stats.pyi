@@ -3,13 +3,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.stage import Stage
 
 def extremes(
     source: NDArray[Any],
     widen: Stage | None,
     word: int,
-    inner: int,
+    blocks: Blocks,
     low: NDArray[Any],
     high: NDArray[Any],
     finite: bool = False,

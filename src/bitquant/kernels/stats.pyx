@@ -9,6 +9,8 @@
 
 cimport numpy as cnp
 
+from bitquant.kernels.arrays cimport entries
+from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport int32_t, int64_t, loop
 from bitquant.kernels.stage cimport BLOCK, Stage, Tally
 
@@ -51,49 +53,91 @@ cdef inline void extend(
         low[0], high[0] = least, most
 
 
-cdef loop rows_32(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+cdef inline void extend_block(
+    const key *source, key *low, key *high, const bint columns, const bint finite, const Blocking *blocking, Walk *walk,
+    Py_ssize_t n, key infinity
+) noexcept nogil:
+    """A block of memory, piece by piece."""
+    cdef Py_ssize_t done = 0, length
+    while done < n:
+        length = piece(blocking, walk, n - done)
+        extend(source + done, low + walk.channel, high + walk.channel, columns, finite, length, infinity)
+        walk_on(blocking, walk, length)
+        done += length
+
+
+cdef loop rows_32(
+    const void *source, void *low, void *high, bint finite, const Blocking *blocking, Walk *walk, Py_ssize_t n
+) noexcept nogil:
     if finite:
-        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, False, True, n, 0x7F800000)
+        extend_block(
+            <const int32_t *> source, <int32_t *> low, <int32_t *> high, False, True, blocking, walk, n, 0x7F800000
+        )
     else:
-        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, False, False, n, 0x7F800000)
+        extend_block(
+            <const int32_t *> source, <int32_t *> low, <int32_t *> high, False, False, blocking, walk, n, 0x7F800000
+        )
 
 
-cdef loop rows_64(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+cdef loop rows_64(
+    const void *source, void *low, void *high, bint finite, const Blocking *blocking, Walk *walk, Py_ssize_t n
+) noexcept nogil:
     if finite:
-        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, False, True, n, 0x7FF0000000000000LL)
+        extend_block(
+            <const int64_t *> source, <int64_t *> low, <int64_t *> high, False, True, blocking, walk, n,
+            0x7FF0000000000000LL,
+        )
     else:
-        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, False, False, n, 0x7FF0000000000000LL)
+        extend_block(
+            <const int64_t *> source, <int64_t *> low, <int64_t *> high, False, False, blocking, walk, n,
+            0x7FF0000000000000LL,
+        )
 
 
-cdef loop columns_32(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+cdef loop columns_32(
+    const void *source, void *low, void *high, bint finite, const Blocking *blocking, Walk *walk, Py_ssize_t n
+) noexcept nogil:
     if finite:
-        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, True, True, n, 0x7F800000)
+        extend_block(
+            <const int32_t *> source, <int32_t *> low, <int32_t *> high, True, True, blocking, walk, n, 0x7F800000
+        )
     else:
-        extend(<const int32_t *> source, <int32_t *> low, <int32_t *> high, True, False, n, 0x7F800000)
+        extend_block(
+            <const int32_t *> source, <int32_t *> low, <int32_t *> high, True, False, blocking, walk, n, 0x7F800000
+        )
 
 
-cdef loop columns_64(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil:
+cdef loop columns_64(
+    const void *source, void *low, void *high, bint finite, const Blocking *blocking, Walk *walk, Py_ssize_t n
+) noexcept nogil:
     if finite:
-        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, True, True, n, 0x7FF0000000000000LL)
+        extend_block(
+            <const int64_t *> source, <int64_t *> low, <int64_t *> high, True, True, blocking, walk, n,
+            0x7FF0000000000000LL,
+        )
     else:
-        extend(<const int64_t *> source, <int64_t *> low, <int64_t *> high, True, False, n, 0x7FF0000000000000LL)
+        extend_block(
+            <const int64_t *> source, <int64_t *> low, <int64_t *> high, True, False, blocking, walk, n,
+            0x7FF0000000000000LL,
+        )
 
 
-ctypedef void (*Extender)(const void *source, void *low, void *high, bint finite, size_t n) noexcept nogil
+ctypedef void (*Extender)(
+    const void *source, void *low, void *high, bint finite, const Blocking *blocking, Walk *walk, Py_ssize_t n
+) noexcept nogil
 
 
 def extremes(
-    cnp.ndarray source not None, Stage widen, int word, Py_ssize_t inner, cnp.ndarray low not None,
+    cnp.ndarray source not None, Stage widen, int word, Blocks blocks not None, cnp.ndarray low not None,
     cnp.ndarray high not None, bint finite=False,
 ):
     """Extend low[channel] and high[channel] by the numbers of a contiguous array.
 
-    Number i belongs to channel (i // inner) % channels. low and high are int32 (word 4) or int64 (word 8) and hold
-    numbers in the order of Design A: `bits ^ (bits >> top & most)`. With `finite`, infinities and NaN are left out.
+    low and high are int32 (word 4) or int64 (word 8) and hold numbers in the order of Design A:
+    `bits ^ (bits >> top & most)`. With `finite`, infinities and NaN are left out.
     """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source)
-    cdef Py_ssize_t channels = cnp.PyArray_SIZE(low), at = 0, channel, n
-    cdef bint columns = inner == 1 and channels > 1
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source), at = 0, n
+    cdef Py_ssize_t channels = blocks.channels
     cdef const char *start = cnp.PyArray_BYTES(source)
     cdef char *lows = cnp.PyArray_BYTES(low)
     cdef char *highs = cnp.PyArray_BYTES(high)
@@ -101,11 +145,13 @@ def extremes(
     cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
     cdef const char *read
     cdef Tally silent
+    cdef Walk walk
     cdef Extender extender
     if (
-        item != (word if widen is None else widen.source_size) or cnp.PyArray_ITEMSIZE(low) != word
-        or cnp.PyArray_ITEMSIZE(high) != word or cnp.PyArray_SIZE(high) != channels or inner < 1
-        or word not in (4, 8) or (size and not channels) or (widen is not None and widen.target_size != word)
+        item != (word if widen is None else widen.source_size) or size != blocks.size
+        or cnp.PyArray_ITEMSIZE(low) != word or cnp.PyArray_ITEMSIZE(high) != word
+        or cnp.PyArray_SIZE(low) != channels or cnp.PyArray_SIZE(high) != channels
+        or word not in (4, 8) or (widen is not None and widen.target_size != word)
         or not (
             cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(low)
             and cnp.PyArray_IS_C_CONTIGUOUS(high)
@@ -113,21 +159,21 @@ def extremes(
         or not (cnp.PyArray_ISWRITEABLE(low) and cnp.PyArray_ISWRITEABLE(high))
     ):
         raise ValueError("source, low and high do not fit each other")
-    if columns:
+    if size == 0:
+        return
+    if blocks.blocking.columns:
         extender = <Extender> columns_32 if word == 4 else <Extender> columns_64
     else:
         extender = <Extender> rows_32 if word == 4 else <Extender> rows_64
     with nogil:
+        walk_from(&blocks.blocking, 0, &walk)
         while at < size:
-            channel = (at // inner) % channels
-            n = channels - channel if columns else inner - at % inner
-            n = n if n < BLOCK else BLOCK
-            n = n if n < size - at else size - at
+            n = size - at if size - at < BLOCK else BLOCK
             read = start + at * item
             if widen is not None:
                 widen.block(read, scratch, NULL, widen.row, &silent, n)
                 read = scratch
-            extender(read, lows + channel * word, highs + channel * word, finite, n)
+            extender(read, lows, highs, finite, &blocks.blocking, &walk, n)
             at += n
 
 
@@ -158,18 +204,18 @@ cdef loop add_errors(const double *x, const double *y, Sums *sums, size_t n) noe
         add_error(x[i + k], y[i + k], sums, k)
 
 
-def error_sums(const double[::1] x, const double[::1] y):
+def error_sums(cnp.ndarray x not None, cnp.ndarray y not None):
     """Sums over two arrays of one length: Σ(y−x)², Σx², Σy², Σx·y and max|y−x|."""
     cdef Sums sums
     cdef int k
     cdef double error = 0, xx = 0, yy = 0, xy = 0, largest = 0
-    if x.shape[0] != y.shape[0]:
-        raise ValueError("x and y must be of one length")
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(x)
+    cdef const double *one = <const double *> entries(x, cnp.NPY_FLOAT64, size)
+    cdef const double *other = <const double *> entries(y, cnp.NPY_FLOAT64, size)
     for k in range(LANES):
         sums.error[k] = sums.x[k] = sums.y[k] = sums.product[k] = sums.largest[k] = 0
-    if x.shape[0]:
-        with nogil:
-            add_errors(&x[0], &y[0], &sums, x.shape[0])
+    with nogil:
+        add_errors(one, other, &sums, size)
     for k in range(LANES):
         error += sums.error[k]
         xx += sums.x[k]

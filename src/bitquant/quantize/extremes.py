@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,34 +13,39 @@ from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format
 from bitquant.kernels import stats
-from bitquant.quantize.parameters import exact_numbers
+from bitquant.quantize.granularity import Granularity
 
 
 def extremes(
-    array: Array, source: Format, inner: int, channels: int, refuse: bool
-) -> tuple[list[Fraction], list[Fraction]]:
+    array: Array, source: Format, granularity: Granularity, refuse: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The smallest and largest number of each channel, exactly; what is not finite is refused, or left out."""
     carrier, widen = plans.to_carrier(source)
     word = carrier.code_dtype.itemsize
     key = np.dtype(f"i{word}")
     infinity = carrier.largest_code + 1
+    channels = granularity.channels
     for finite in (False, True):
         low, high = np.full(channels, np.iinfo(key).max, key), np.full(channels, np.iinfo(key).min, key)
-        stats.extremes(array, widen, word, inner, low, high, finite)
+        stats.extremes(array, widen, word, granularity.blocks, low, high, finite)
         if low.min() > ~infinity and high.max() < infinity:
             break
         if not finite and refuse:
             raise _not_finite(array, source)
     if low.max() == np.iinfo(key).max:
-        where = f"channel {int(low.argmax())} of x" if channels > 1 else "x"
+        at = np.unravel_index(int(low.argmax()), granularity.parameter_shape)
+        what = "channel" if granularity.axis is not None else "block"
+        index = int(at[0]) if len(at) == 1 else tuple(int(k) for k in at)
+        where = f"{what} {index} of x" if channels > 1 else "x"
         raise BitquantError(f"nothing in {where} is finite, so it has no range: give range=, scale= or step=")
-    return _numbers(low), _numbers(high)
+    return _numbers(low, carrier), _numbers(high, carrier)
 
 
-def _numbers(keys: NDArray[Any]) -> list[Fraction]:
+def _numbers(keys: NDArray[Any], carrier: Format) -> NDArray[np.float64]:
     """The numbers whose bits, turned over where negative, are the keys (kernels/stats.pyx, Design A)."""
     bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
-    return exact_numbers(bits.view(f"f{keys.dtype.itemsize}"))
+    numbers: NDArray[np.float64] = convert(bits.view(carrier.array_dtype), FP64)
+    return numbers
 
 
 def _not_finite(array: Array, source: Format) -> BitquantError:

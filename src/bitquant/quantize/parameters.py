@@ -5,19 +5,24 @@ Everything here is rational arithmetic on Python integers. What a kernel gets is
 
 from __future__ import annotations
 
+import builtins
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitquant import plans
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format
+from bitquant.kernels import levels, scales
+from bitquant.rules import Rounding
 
 Scheme: TypeAlias = Literal["symmetric", "asymmetric"]
 SCHEMES: dict[str, str] = {
@@ -58,46 +63,221 @@ class Grid:
         return np.dtype(np.int8 if self.signed else np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parameters:
-    """Exact scales and zero points, one of each per channel."""
+    """Exact scales and zero points, one of each per channel.
 
-    scales: tuple[Fraction, ...]
-    zero_points: tuple[int, ...]
-    ranges: tuple[tuple[Fraction, Fraction], ...]
+    Attributes
+    ----------
+    numbers : dict of str to ndarray
+        What kernels take: numerator, denominator (uint64), exponent and zero_point (int32), with
+        scale = numerator / denominator · 2^exponent.
+    wide : dict of int to Fraction
+        The scales of the channels whose numerator or denominator exceeds 63 bits; their `numbers` are 1.
+    ranges : pair of ndarray of float64, list of pairs of Fraction, or None
+        The ranges that the scales were made from; None where the scales were given.
+    ends : pair of int
+        The smallest and largest code.
+    """
 
-    def __post_init__(self) -> None:
-        for zero_point in self.zero_points:
-            if not -_INT32 <= zero_point < _INT32:
-                raise BitquantError(
-                    f"the zero point {zero_point} does not fit an int32: the range lies too far from zero; "
-                    "pass include_zero=True, or a range that contains zero"
-                )
+    numbers: dict[str, NDArray[Any]]
+    wide: dict[int, Fraction]
+    ranges: tuple[NDArray[np.float64], NDArray[np.float64]] | list[tuple[Fraction, Fraction]] | None
+    ends: tuple[int, int]
 
     @classmethod
     def of_ranges(
         cls,
-        lows: Sequence[Fraction],
-        highs: Sequence[Fraction],
+        lows: NDArray[np.float64],
+        highs: NDArray[np.float64],
         scheme: str,
         grid: Grid,
         include_zero: bool,
         step_format: Format | None,
     ) -> Parameters:
-        """The parameters that map each range onto the grid."""
-        found = [
-            _of_range(low, high, scheme, grid, include_zero, step_format) for low, high in zip(lows, highs, strict=True)
-        ]
-        return cls(*(tuple(column) for column in zip(*found, strict=True))) if found else cls((), (), ())
+        """The parameters that map each range of FP64 numbers onto the grid (docs/semantics.md, Quantize)."""
+        numbers, wide = _one_each(lows.size), np.empty(lows.size, np.uint8)
+        lows, highs = lows.copy(), highs.copy()
+        empty = scales.of_ranges(lows, highs, scheme == "symmetric", grid.low, grid.high, include_zero, numbers, wide)
+        if empty >= 0:
+            raise _empty(exact_numbers(lows[[empty]])[0], exact_numbers(highs[[empty]])[0])
+        found = cls(numbers, {}, (lows, highs), (grid.low, grid.high))
+        for channel in np.flatnonzero(wide).tolist():
+            low, high = exact_numbers(lows[[channel]])[0], exact_numbers(highs[[channel]])[0]
+            found._set(channel, (grid.high - grid.low) / (high - low))
+        if step_format is not None:
+            found._round_steps(lows, highs, step_format)
+        if scheme == "asymmetric":
+            found._find_zero_points(lows, highs)
+        return found
 
     @classmethod
-    def of_scales(cls, scales: Sequence[Fraction], zero_points: Sequence[int], grid: Grid) -> Parameters:
-        """The parameters given as they are."""
-        ranges = tuple(
-            ((grid.low - zero_point) / scale, (grid.high - zero_point) / scale)
-            for scale, zero_point in zip(scales, zero_points, strict=True)
+    def of_rational_ranges(
+        cls,
+        ranges: Sequence[tuple[Fraction, Fraction]],
+        scheme: str,
+        grid: Grid,
+        include_zero: bool,
+        step_format: Format | None,
+    ) -> Parameters:
+        """The same for ranges that FP64 does not hold, one by one."""
+        found = [_of_range(low, high, scheme, grid, include_zero, step_format) for low, high in ranges]
+        parameters = cls.of_scales([scale for scale, _, _ in found], [point for _, point, _ in found], grid)
+        return replace(parameters, ranges=[ends for _, _, ends in found])
+
+    @classmethod
+    def of_scales(cls, given: Sequence[Fraction], zero_points: Sequence[int], grid: Grid) -> Parameters:
+        """The parameters given as they are, as rationals."""
+        found = cls(_one_each(len(given)), {}, None, (grid.low, grid.high))
+        for channel, scale in enumerate(given):
+            found._set(channel, scale)
+        found._set_zero_points(np.array(zero_points, object))
+        return found
+
+    @classmethod
+    def of_numbers(cls, given: NDArray[np.float64], inverse: bool, zero_points: NDArray[Any], grid: Grid) -> Parameters:
+        """The parameters given as positive FP64 numbers: scales, or with `inverse` steps."""
+        found = cls(_one_each(given.size), {}, None, (grid.low, grid.high))
+        scales.of_numbers(given, inverse, found.numbers)
+        found._set_zero_points(zero_points)
+        return found
+
+    @property
+    def zero_points(self) -> NDArray[np.int32]:
+        """The codes of zero."""
+        return self.numbers["zero_point"]
+
+    def scale(self, channel: int) -> Fraction:
+        """The scale of a channel."""
+        if channel in self.wide:
+            return self.wide[channel]
+        numerator, denominator, exponent = (
+            int(self.numbers[name][channel]) for name in ("numerator", "denominator", "exponent")
         )
-        return cls(tuple(scales), tuple(zero_points), ranges)
+        return Fraction(numerator << max(exponent, 0), denominator << max(-exponent, 0))
+
+    @cached_property
+    def scales(self) -> tuple[Fraction, ...]:
+        """All scales as the rationals they are."""
+        return tuple(self.scale(channel) for channel in builtins.range(self.zero_points.size))
+
+    @cached_property
+    def exact_ranges(self) -> list[tuple[Fraction, Fraction]]:
+        """The range of each channel: those the scales were made from, or what the ends of the codes stand for."""
+        if isinstance(self.ranges, list):
+            return self.ranges
+        if self.ranges is not None:
+            return list(zip(*(exact_numbers(end) for end in self.ranges), strict=True))
+        points = self.zero_points.tolist()
+        return [
+            ((self.ends[0] - point) / scale, (self.ends[1] - point) / scale)
+            for scale, point in zip(self.scales, points, strict=True)
+        ]
+
+    def float_scales(self) -> NDArray[np.float64]:
+        """The FP64 numbers nearest to the scales."""
+        swapped = dict(self.numbers, numerator=self.numbers["denominator"], denominator=self.numbers["numerator"])
+        swapped["exponent"] = -swapped["exponent"]
+        found = multiples(swapped, np.ones(self.zero_points.size, np.int64), FP64)
+        for channel, scale in self.wide.items():
+            found[channel] = nearest_float(scale)
+        return found
+
+    def float_steps(self) -> NDArray[np.float64]:
+        """The FP64 numbers nearest to the steps."""
+        found = multiples(self.numbers, np.ones(self.zero_points.size, np.int64), FP64)
+        for channel, scale in self.wide.items():
+            found[channel] = nearest_float(1 / scale)
+        return found
+
+    def float_ranges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The FP64 numbers nearest to the ends of the ranges."""
+        if isinstance(self.ranges, tuple):
+            return self.ranges
+        return self._ends(nearest_float, nearest_float, "nearest_even", "nearest_even")
+
+    def inside(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The smallest and the largest FP64 number of each range."""
+        if isinstance(self.ranges, tuple):
+            return self.ranges
+        return self._ends(_at_least, lambda value: -_at_least(-value), "toward_positive", "toward_negative")
+
+    def _ends(
+        self,
+        low: Callable[[Fraction], float],
+        high: Callable[[Fraction], float],
+        down: Rounding,
+        up: Rounding,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both ends as FP64 numbers, rounded as said."""
+        if isinstance(self.ranges, list):
+            return np.array([low(one) for one, _ in self.ranges]), np.array([high(other) for _, other in self.ranges])
+        points = self.zero_points.astype(np.int64)
+        lows, highs = (
+            multiples(self.numbers, end - points, FP64, rounding)
+            for end, rounding in zip(self.ends, (down, up), strict=True)
+        )
+        for channel, scale in self.wide.items():
+            lows[channel] = low((self.ends[0] - int(points[channel])) / scale)
+            highs[channel] = high((self.ends[1] - int(points[channel])) / scale)
+        return lows, highs
+
+    def _set(self, channel: int, scale: Fraction) -> None:
+        """Set the scale of one channel."""
+        split = _split(scale)
+        if split is None:
+            self.wide[channel] = scale
+            split = 1, 1, 0
+        for name, part in zip(("numerator", "denominator", "exponent"), split, strict=True):
+            self.numbers[name][channel] = part
+
+    def _round_steps(self, lows: NDArray[np.float64], highs: NDArray[np.float64], step_format: Format) -> None:
+        """Round the steps to a format; the scales become the inverses of what is stored. A range of zeros keeps 1."""
+        steps = convert(
+            multiples(self.numbers, np.ones(self.zero_points.size, np.int64), step_format), FP64, step_format
+        )
+        for channel, scale in self.wide.items():
+            step = nearest(1 / scale, step_format)
+            steps[channel] = math.inf if step is None else nearest_float(step)
+        steps[lows.view(np.int64) == highs.view(np.int64)] = 1
+        bits = steps.view(np.int64)
+        for channel in np.flatnonzero((bits == 0) | (bits > FP64.largest_code))[:1]:
+            raise _no_step(1 / self.scale(int(channel)), step_format, overflows=bool(bits[channel]))
+        self.wide.clear()
+        scales.of_numbers(steps, True, self.numbers)
+
+    def _find_zero_points(self, lows: NDArray[np.float64], highs: NDArray[np.float64]) -> None:
+        points = np.empty(lows.size, np.int64)
+        scales.zero_points(lows, highs, self.ends[0], self.numbers, points)
+        for channel, scale in self.wide.items():
+            points[channel] = (
+                max(min(round(-exact_numbers(lows[[channel]])[0] * scale), 2**40), -(2**40)) + self.ends[0]
+            )
+        self._set_zero_points(points)
+
+    def _set_zero_points(self, points: NDArray[Any]) -> None:
+        for zero_point in points[(points < -_INT32) | (points >= _INT32)][:1]:
+            about = f"{zero_point}" if abs(zero_point) < 2**40 - _INT32 else "beyond 2^39"
+            raise BitquantError(
+                f"the zero point {about} does not fit an int32: the range lies too far from zero; "
+                "pass include_zero=True, or a range that contains zero"
+            )
+        self.numbers["zero_point"][:] = points
+
+
+def _one_each(channels: int) -> dict[str, NDArray[Any]]:
+    """The numbers of scales 1 and zero points 0."""
+    kinds = {"numerator": np.uint64, "denominator": np.uint64, "exponent": np.int32, "zero_point": np.int32}
+    return {name: np.full(channels, name in ("numerator", "denominator"), kind) for name, kind in kinds.items()}
+
+
+def multiples(
+    numbers: dict[str, NDArray[Any]], steps: NDArray[np.int64], fmt: Format, rounding: Rounding = "nearest_even"
+) -> NDArray[Any]:
+    """The numbers steps / scale, rounded once to a format, in its own dtype (or as codes)."""
+    codes = np.empty(steps.size, np.uint64)
+    levels.multiples(numbers, steps, plans.rounding_row(fmt, rounding), codes)
+    return codes.astype(fmt.code_dtype).view(fmt.array_dtype)
 
 
 def _of_range(
@@ -105,9 +285,7 @@ def _of_range(
 ) -> tuple[Fraction, int, tuple[Fraction, Fraction]]:
     """Scale, zero point and range of one channel (docs/semantics.md, Quantize)."""
     if low > high:
-        raise BitquantError(
-            f"the range from {nearest_float(low):g} to {nearest_float(high):g} is empty: low must not exceed high"
-        )
+        raise _empty(low, high)
     if low == high == 0:
         return Fraction(1), 0, (low, high)
     if scheme == "symmetric":
@@ -121,14 +299,23 @@ def _of_range(
     if step_format is not None:
         step = nearest(1 / scale, step_format)
         if step is None or step == 0:
-            fate = "overflows" if step is None else "rounds to zero"
-            raise BitquantError(
-                f"the step {nearest_float(1 / scale):g} {fate} in {step_format.name}: "
-                "choose a step_format of wider range"
-            )
+            raise _no_step(1 / scale, step_format, overflows=step is None)
         scale = 1 / step
     zero_point = 0 if scheme == "symmetric" else round(-low * scale) + grid.low
     return scale, zero_point, (low, high)
+
+
+def _empty(low: Fraction, high: Fraction) -> BitquantError:
+    return BitquantError(
+        f"the range from {nearest_float(low):g} to {nearest_float(high):g} is empty: low must not exceed high"
+    )
+
+
+def _no_step(step: Fraction, step_format: Format, overflows: bool) -> BitquantError:
+    return BitquantError(
+        f"the step {nearest_float(step):g} {'overflows' if overflows else 'rounds to zero'} in {step_format.name}: "
+        "choose a step_format of wider range"
+    )
 
 
 def nearest(value: Fraction, fmt: Format) -> Fraction | None:
@@ -169,6 +356,12 @@ def number_at(place: int, fmt: Format = FP64) -> Fraction:
     return -magnitude if place < 0 else magnitude
 
 
+def _at_least(value: Fraction) -> float:
+    """The smallest FP64 number that is not below a rational."""
+    number: float = _numbers_at(np.array([place_at_least(value)])).tolist()[0]
+    return number
+
+
 def place_at_least(value: Fraction) -> int:
     """The place of the smallest FP64 number that is not below a rational."""
     count, below, _, shift = _divided(abs(value), FP64)
@@ -181,6 +374,11 @@ def places(x: NDArray[np.float64]) -> NDArray[np.int64]:
     """The place of each FP64 number in their order; −0 and +0 share one."""
     bits = np.ascontiguousarray(x).view(np.int64)
     return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
+def _numbers_at(place: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The FP64 numbers at places."""
+    return np.where(place < 0, np.int64(-(2**63)) - place, place).view(np.float64)
 
 
 def exact_numbers(array: NDArray[Any]) -> list[Fraction]:
@@ -209,6 +407,17 @@ def rationals(values: Any, channels: int, name: str) -> list[Fraction]:
     return given
 
 
+def given_numbers(values: Any, channels: int, name: str) -> NDArray[np.float64] | list[Fraction]:
+    """Numbers given by a caller, one for each channel: as FP64 where that holds them, else as rationals."""
+    if isinstance(values, float):
+        values = np.float64(values)
+    if isinstance(values, (np.ndarray, np.floating)) and values.dtype.kind == "f" and values.dtype.itemsize <= 8:
+        numbers = convert(np.asarray(values).reshape(-1), FP64)
+        if np.isfinite(numbers).all() and numbers.size in (1, channels):
+            return np.ascontiguousarray(np.broadcast_to(numbers, channels))
+    return rationals(values, channels, name)
+
+
 def _rational(value: Any, name: str) -> Fraction:
     """One number among others that a caller gave as Python objects."""
     if isinstance(value, (int, Fraction)) and not isinstance(value, bool):
@@ -218,55 +427,11 @@ def _rational(value: Any, name: str) -> Fraction:
     raise BitquantError(f"{name} must be numbers: {value!r} is a {type(value).__name__}")
 
 
-def as_numbers(values: Sequence[Fraction], per_axis: bool) -> Any:
-    """Rationals as the nearest FP64: a float, or an array with one per channel."""
-    numbers = [nearest_float(value) for value in values]
-    return np.array(numbers, np.float64) if per_axis else numbers[0]
-
-
 def nearest_float(value: Fraction) -> float:
     """The FP64 nearest to a rational; infinite where it overflows."""
     code = nearest_code(abs(value), FP64) | (value < 0) << FP64.magnitude_bits
     number: float = struct.unpack("<d", struct.pack("<Q", code))[0]
     return number
-
-
-def kernel_numbers(
-    parameters: Parameters, grid: Grid, rounding: str, word: int
-) -> tuple[dict[str, NDArray[Any]], list[int]]:
-    """What kernels/affine.pyx takes, and the channels whose rationals are too wide for it."""
-    split = [_split(scale) for scale in parameters.scales]
-    wide = [channel for channel, parts in enumerate(split) if parts is None]
-    numerator, denominator, exponent = zip(*(parts or (1, 1, 0) for parts in split), strict=True)
-    zero_point = np.array(parameters.zero_points, np.int32)
-    # How far x * scale can lie from zero before it is clamped, and with it the error of the estimate: the scale is
-    # off by a unit in the last place, the product by another, a half that is added by a third; in the FPU's nearest
-    # mode by half of that.
-    reach = (
-        np.maximum(abs(grid.low - zero_point.astype(np.float64)), abs(grid.high - zero_point.astype(np.float64))) + 2
-    )
-    directed = not rounding.startswith("nearest")
-    unit = 2.0**-23 if word == 4 else 2.0**-52
-    error = reach * unit * (3.125 if directed else 2.125)
-    certain = 0.5 - error
-    scale = np.array([nearest_float(value) for value in parameters.scales])
-    far = 100 if word == 4 else 900
-    slow = (scale < 2.0**-far) | (scale > 2.0**far) | (error > 0.125)
-    beyond = 1.25 if rounding in ("toward_zero", "to_odd") else 0.25
-    real = np.dtype(f"f{word}")
-    with np.errstate(over="ignore", under="ignore"):
-        numbers: dict[str, NDArray[Any]] = {
-            "numerator": np.array(numerator, np.uint64),
-            "denominator": np.array(denominator, np.uint64),
-            "exponent": np.array(exponent, np.int32),
-            "zero_point": zero_point,
-            "slow": slow.astype(np.uint8),
-            "scale": np.where(slow, 0, scale).astype(real),
-            "least": (grid.low - zero_point.astype(np.float64) - beyond).astype(real),
-            "most": (grid.high - zero_point.astype(np.float64) + beyond).astype(real),
-            "certain": np.nextafter(np.maximum(certain, 0).astype(real), real.type(-1)).clip(0),
-        }
-    return numbers, wide
 
 
 def _split(scale: Fraction) -> tuple[int, int, int] | None:
@@ -277,10 +442,3 @@ def _split(scale: Fraction) -> tuple[int, int, int] | None:
     if numerator >= 1 << 63 or denominator >= 1 << 63:
         return None
     return numerator, denominator, up - down
-
-
-def spread(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:
-    """How channels lie in memory: number i of a C-ordered array belongs to channel (i // inner) % channels."""
-    if axis is None:
-        return max(math.prod(shape), 1), 1
-    return max(math.prod(shape[axis + 1 :]), 1), shape[axis]

@@ -18,15 +18,12 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels, stats
 from bitquant.layouts import in_parts
+from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
     Grid,
     Parameters,
     Range,
-    as_numbers,
-    kernel_numbers,
     nearest_code,
-    place_at_least,
-    spread,
 )
 
 _CHUNK = 1 << 15
@@ -70,8 +67,10 @@ class Quantized:
     signed : bool
     qmin, qmax : int
         The codes' range.
+    granularity : Granularity
+        Which numbers share a scale: its `block` is the shape of a block of them.
     axis : int or None
-        The axis that has a scale per index; None for one scale per tensor.
+        The axis, where there is one scale per index of an axis.
     rounding : str
     step_format : Format or None
         The format the step was rounded to.
@@ -82,7 +81,7 @@ class Quantized:
     codes: Any
     scheme: str
     bits: int
-    axis: int | None
+    granularity: Granularity
     rounding: str
     step_format: Format | None
     source: Format
@@ -107,31 +106,40 @@ class Quantized:
         return self.grid.signed
 
     @property
+    def axis(self) -> int | None:
+        """The axis that has a scale per index; None where scales do not go by an axis."""
+        return self.granularity.axis
+
+    @property
     def exact_scale(self) -> Fraction | tuple[Fraction, ...]:
-        """The scale as the rational it is; a tuple with one per channel when `axis` is set."""
-        return self.parameters.scales if self.axis is not None else self.parameters.scales[0]
+        """The scale as the rational it is; a tuple of them in C order where there are several."""
+        return self.parameters.scales if self.granularity.parameter_shape else self.parameters.scales[0]
 
     @property
     def scale(self) -> Any:
         """Codes per unit: what a number is multiplied by. The FP64 nearest to `exact_scale`. The inverse of `step`."""
-        return as_numbers(self.parameters.scales, self.axis is not None)
+        return self._shaped(self.parameters.float_scales())
 
     @property
     def step(self) -> Any:
         """Units per code, 1/scale: what ONNX, PyTorch and TFLite call "scale". The FP64 nearest to it."""
-        return as_numbers([1 / scale for scale in self.parameters.scales], self.axis is not None)
+        return self._shaped(self.parameters.float_steps())
 
     @property
     def zero_point(self) -> Any:
-        """The code of zero: an int, or an int32 array with one per channel."""
-        points = self.parameters.zero_points
-        return np.array(points, np.int32) if self.axis is not None else points[0]
+        """The code of zero: an int, or an int32 array with one per scale."""
+        return self._shaped(self.parameters.zero_points)
 
     @property
     def range(self) -> Range:
         """The numbers that are mapped without clipping, in the units of the numbers."""
-        lows, highs = ([pair[side] for pair in self.parameters.ranges] for side in (0, 1))
-        return Range(as_numbers(lows, self.axis is not None), as_numbers(highs, self.axis is not None))
+        low, high = self.parameters.float_ranges()
+        return Range(self._shaped(low), self._shaped(high))
+
+    def _shaped(self, parameters: NDArray[Any]) -> Any:
+        """One number, or an array as the scales lie (n,) along an axis, or blocks along each dimension."""
+        shape = self.granularity.parameter_shape
+        return parameters.reshape(shape).copy() if shape else parameters[0].item()
 
     def dequantize(self, dtype: Any = None, *, threads: int | None = 1) -> Any:
         """Return (codes − zero_point) / scale, rounded once.
@@ -157,7 +165,7 @@ class Quantized:
         if dtype is None:
             dtype = _real(self.source)
         codes, _ = take(self.codes)
-        return self.give_back(dequantized(codes, self.parameters, self.grid, self.axis, format(dtype), threads))
+        return self.give_back(dequantized(codes, self.parameters, self.grid, self.granularity, format(dtype), threads))
 
     def error(self, x: Any) -> Error:
         """Compare the dequantized numbers, in the format of the originals, with the originals.
@@ -193,24 +201,22 @@ class Quantized:
             raise BitquantError("the error of no numbers is not defined: x is empty")
         target = _real(source)
         codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
-        inner, channels = spread(self.codes.shape, self.axis)
-        table = _table(self.parameters, self.grid, target)
-        # The numbers beyond which a float is outside the range, which may lie between two floats.
-        lows = _at([place_at_least(low) for low, _ in self.parameters.ranges])
-        highs = _at([-place_at_least(-high) for _, high in self.parameters.ranges])
+        back_of = _way_back(self.parameters, self.grid, self.granularity, target)
+        # The first and last float of a range, whose ends may lie between two floats.
+        lows, highs = self.parameters.inside()
         parts, clipped, count = [], 0, 0
         for start in range(0, original.size, _CHUNK):
             stop = min(start + _CHUNK, original.size)
             numbers = convert(original[start:stop], "float64")
             back = np.empty(stop - start, target.code_dtype)
-            levels.look_up(codes[start:stop], back, table, inner, start)
+            back_of(codes[start:stop], back, start)
             values = convert(back, "float64", target)
             finite = np.isfinite(numbers)
             if not finite.all():
                 if self.nonfinite == "raise":
                     raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
                 numbers, values = numbers[finite], values[finite]
-            channel = ((np.arange(start, stop) // inner) % channels)[finite] if channels > 1 else 0
+            channel = self.granularity.channels_of(start, stop)[finite] if lows.size > 1 else 0
             clipped += int(np.count_nonzero((numbers < lows[channel]) | (numbers > highs[channel])))
             if numbers.size:
                 count += numbers.size
@@ -281,19 +287,18 @@ def _times_power_of_two(number: float, exponent: int) -> float:
         return math.inf
 
 
-def _at(places: list[int]) -> NDArray[np.float64]:
-    """The FP64 numbers at places."""
-    signed = np.array(places, np.int64)
-    return np.where(signed < 0, np.int64(-(2**63)) - signed, signed).view(np.float64)
-
-
 def _real(source: Format) -> Format:
     """The format that numbers of a source come back in: its own, where that is a floating one with sign and zero."""
     return source if source.is_float and source.signed else FP32
 
 
 def dequantized(
-    codes: NDArray[Any], parameters: Parameters, grid: Grid, axis: int | None, target: Format, threads: int | None
+    codes: NDArray[Any],
+    parameters: Parameters,
+    grid: Grid,
+    granularity: Granularity,
+    target: Format,
+    threads: int | None,
 ) -> NDArray[Any]:
     """Codes of any layout to numbers of a floating format."""
     if not target.is_float or not target.signed:
@@ -301,30 +306,44 @@ def dequantized(
     codes = np.ascontiguousarray(codes)
     result = np.empty(codes.shape, target.code_dtype)
     if codes.size:
-        inner, _ = spread(codes.shape, axis)
-        table = _table(parameters, grid, target)
+        back_of = _way_back(parameters, grid, granularity, target)
         flat, values = codes.reshape(-1), result.reshape(-1)
-        in_parts(
-            lambda start, stop: levels.look_up(flat[start:stop], values[start:stop], table, inner, start),
-            codes.size,
-            threads,
-        )
+        in_parts(lambda start, stop: back_of(flat[start:stop], values[start:stop], start), codes.size, threads)
     return result.view(target.array_dtype)
 
 
-def _table(parameters: Parameters, grid: Grid, target: Format) -> NDArray[Any]:
-    """table[channel, byte]: the values of all 256 bytes taken as codes, as codes of the target."""
-    numbers, wide = kernel_numbers(parameters, grid, "nearest_even", 8)
-    table = np.empty((len(parameters.scales), 256), np.uint64)
-    levels.fill(
-        numbers["numerator"], numbers["denominator"], numbers["exponent"], numbers["zero_point"], grid.signed,
-        plans.rounding_row(target), table,
-    )  # fmt: skip
-    for channel in wide:
-        scale, zero_point = parameters.scales[channel], parameters.zero_points[channel]
-        codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()
-        table[channel] = [_level((code - zero_point) / scale, target) for code in codes]
-    return table.astype(target.code_dtype)
+def _way_back(
+    parameters: Parameters, grid: Grid, granularity: Granularity, target: Format
+) -> Callable[[NDArray[Any], NDArray[Any], int], None]:
+    """What turns codes, the first of them number `start` of the array, into codes of the target format.
+
+    By a table with the values of all bytes, where channels are large enough to pay for it; else number by number.
+    """
+    numbers, blocks, row = parameters.numbers, granularity.blocks, plans.rounding_row(target)
+    codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()
+    wide = {
+        channel: np.array(
+            [_level((code - int(parameters.zero_points[channel])) / scale, target) for code in codes], np.uint64
+        )
+        for channel, scale in parameters.wide.items()
+    }
+    if granularity.channels == 1 or 256 * granularity.channels <= blocks.size:
+        table = np.empty((granularity.channels, 256), np.uint64)
+        levels.fill(numbers, grid.signed, row, table)
+        for channel, level in wide.items():
+            table[channel] = level
+        narrow = table.astype(target.code_dtype)
+        return lambda source, values, start: levels.look_up(source, values, narrow, blocks, start)
+
+    def one_by_one(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
+        levels.values(source, values, numbers, grid.signed, blocks, row, start)
+        if wide:
+            channel_of = granularity.channels_of(start, start + source.size)
+            for channel in np.intersect1d(channel_of, list(wide)).tolist():
+                mine = channel_of == channel
+                values[mine] = wide[channel][source[mine].view(np.uint8)]
+
+    return one_by_one
 
 
 def _level(value: Fraction, target: Format) -> int:

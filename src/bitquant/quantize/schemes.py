@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+import builtins
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,20 +16,22 @@ from bitquant.formats import FP64, Format, format
 from bitquant.kernels.affine import Affine
 from bitquant.layouts import in_parts
 from bitquant.quantize.extremes import extremes, nonfinite_error
+from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
     SCHEMES,
     Grid,
     Parameters,
     Scheme,
-    kernel_numbers,
+    exact_numbers,
+    given_numbers,
     nearest_float,
     rationals,
-    spread,
 )
 from bitquant.quantize.quantized import Quantized, dequantized
 from bitquant.quantize.staircase import quantize_wide
 from bitquant.rules import ROUNDINGS, Rounding, choose, rounding_index
 
+_CHUNK = 1 << 16
 Nonfinite: TypeAlias = Literal["raise", "saturate"]
 _NONFINITE = {
     "raise": "an error with the count and the first index",
@@ -124,6 +126,8 @@ def quantize(
     signed: bool = True,
     narrow: bool | None = None,
     axis: int | None = None,
+    group_size: int | None = None,
+    block_shape: tuple[int, ...] | None = None,
     range: tuple[Any, Any] | None = None,
     scale: Any = None,
     step: Any = None,
@@ -149,9 +153,17 @@ def quantize(
     narrow : bool, optional
         Whether the lowest code is left out: [-127, 127]. Default: in the signed symmetric scheme.
     axis : int, optional
-        One scale and zero point for each index along this axis. Default: one for the tensor.
+        One scale and zero point for each index along this axis (per channel; per token where rows are tokens).
+        Default: one for the tensor.
+    group_size : int, optional
+        One scale and zero point for so many successive numbers along `axis` (default: the last), for each index of
+        the other dimensions; the last group may be smaller.
+    block_shape : tuple of int, optional
+        One scale and zero point for each block of this shape, an entry for each dimension, −1 for all of it; blocks
+        at the edges may be smaller.
     range : (low, high), optional
-        What to map, in the units of the numbers. Default: the extremes of the numbers.
+        What to map, in the units of the numbers; one for all or one for each scale. Default: the extremes of the
+        numbers.
     scale, step : float, Fraction or array_like, optional
         Given instead of a range: codes per unit, or its inverse, units per code (what ONNX, PyTorch and TFLite call
         "scale").
@@ -201,20 +213,19 @@ def quantize(
     stored = None if step_format is None else _float_format(step_format)
     array, give_back = take(x)
     array, source = with_held_format(array)
-    axis = _axis(axis, array.ndim)
+    granularity = Granularity.of(array.shape, axis, group_size, block_shape)
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
-    inner, channels = spread(array.shape, axis)
     parameters = _parameters(
-        array, source, scheme, grid, inner, channels, range, scale, step, zero_point, include_zero, stored, nonfinite
+        array, source, scheme, grid, granularity, range, scale, step, zero_point, include_zero, stored, nonfinite
     )
     codes = _codes_out(out, array, grid)
     if array.size:
-        _fill(array, source, codes, parameters, grid, rounding_name, mode, inner, nonfinite, threads)
+        _fill(array, source, codes, parameters, grid, granularity, rounding_name, mode, nonfinite, threads)
     return Quantized(
         codes=give_back(codes),
         scheme=scheme,
         bits=int(bits),
-        axis=axis,
+        granularity=granularity,
         rounding=rounding_name,
         step_format=stored,
         source=source,
@@ -232,6 +243,8 @@ def dequantize(
     step: Any = None,
     zero_point: Any = 0,
     axis: int | None = None,
+    group_size: int | None = None,
+    block_shape: tuple[int, ...] | None = None,
     dtype: Any = "float32",
     threads: int | None = 1,
 ) -> Any:
@@ -244,8 +257,8 @@ def dequantize(
         One of the two: codes per unit, or units per code (what ONNX, PyTorch and TFLite call "scale"); one for each
         channel, or one for all.
     zero_point : int or array_like of int
-    axis : int, optional
-        The axis of the channels.
+    axis, group_size, block_shape : optional
+        Which numbers share a scale, as for `quantize`.
     dtype : dtype or Format
         A floating format.
     threads : int or None
@@ -269,14 +282,12 @@ def dequantize(
     array, give_back = take(codes)
     if array.dtype not in (np.int8, np.uint8):
         raise BitquantError(f"codes are int8 or uint8, not {array.dtype}")
-    axis = _axis(axis, array.ndim)
+    granularity = Granularity.of(array.shape, axis, group_size, block_shape)
     grid = Grid.of("asymmetric", 8, array.dtype == np.int8, False)
-    _, channels = spread(array.shape, axis)
-    scales = _scales(scale, step, channels)
-    if scales is None:
+    parameters = _given(scale, step, zero_point, granularity.channels, grid)
+    if parameters is None:
         raise BitquantError("give the scale or the step that the codes were made with")
-    parameters = Parameters.of_scales(scales, _zero_points(zero_point, channels), grid)
-    return give_back(dequantized(array, parameters, grid, axis, format(dtype), threads))
+    return give_back(dequantized(array, parameters, grid, granularity, format(dtype), threads))
 
 
 def _parameters(
@@ -284,8 +295,7 @@ def _parameters(
     source: Format,
     scheme: Scheme,
     grid: Grid,
-    inner: int,
-    channels: int,
+    granularity: Granularity,
     given_range: tuple[Any, Any] | None,
     scale: Any,
     step: Any,
@@ -295,26 +305,49 @@ def _parameters(
     nonfinite: Nonfinite,
 ) -> Parameters:
     """The parameters that the caller gave, or those of the given range, or those of the numbers' own range."""
-    scales = _scales(scale, step, channels)
-    if scales is not None:
+    channels = granularity.channels
+    parameters = _given(scale, step, 0 if zero_point is None else zero_point, channels, grid)
+    if parameters is not None:
         if given_range is not None or step_format is not None or include_zero:
             raise BitquantError("scale or step say everything: give no range, step_format or include_zero with them")
-        points = _zero_points(0 if zero_point is None else zero_point, channels)
-        if scheme == "symmetric" and any(points):
+        if scheme == "symmetric" and parameters.zero_points.any():
             raise BitquantError("the symmetric scheme has zero point 0: choose scheme='asymmetric'")
-        return Parameters.of_scales(scales, points, grid)
+        return parameters
     if zero_point is not None:
         raise BitquantError("a zero_point needs the scale or step that it belongs to")
     if given_range is not None:
         if not isinstance(given_range, (tuple, list)) or len(given_range) != 2:
             raise BitquantError(f"range={given_range!r}: give a pair, the low end and the high end")
-        low, high = given_range
-        lows, highs = rationals(low, channels, "low"), rationals(high, channels, "high")
+        ends = [given_numbers(end, channels, name) for end, name in zip(given_range, ("low", "high"), strict=True)]
+        if any(isinstance(end, list) for end in ends):
+            low, high = (end if isinstance(end, list) else exact_numbers(end) for end in ends)
+            pairs = list(zip(low, high, strict=True))
+            return Parameters.of_rational_ranges(pairs, scheme, grid, include_zero, step_format)
+        lows, highs = (np.asarray(end) for end in ends)
     else:
         if not array.size:
             raise BitquantError("x is empty and has no range: give range=, scale= or step=")
-        lows, highs = extremes(array, source, inner, channels, nonfinite == "raise")
+        lows, highs = extremes(array, source, granularity, nonfinite == "raise")
     return Parameters.of_ranges(lows, highs, scheme, grid, include_zero, step_format)
+
+
+def _given(scale: Any, step: Any, zero_point: Any, channels: int, grid: Grid) -> Parameters | None:
+    """The parameters that a caller gave as scale or step; None without either."""
+    if scale is not None and step is not None:
+        raise BitquantError("scale and step are inverses of each other: give one of them")
+    name, given = ("scale", scale) if step is None else ("step", step)
+    if given is None:
+        return None
+    values = given_numbers(given, channels, name)
+    points = _zero_points(zero_point, channels)
+    if isinstance(values, list):
+        for value in values:
+            if value <= 0:
+                raise BitquantError(f"{name} is {nearest_float(value):g}: it must be positive")
+        return Parameters.of_scales(values if name == "scale" else [1 / value for value in values], points, grid)
+    for number in values[values.view(np.int64) <= 0][:1]:
+        raise BitquantError(f"{name} is {number:g}: it must be positive")
+    return Parameters.of_numbers(values, name == "step", np.array(points), grid)
 
 
 def _opposite(low: Any, high: Any) -> bool:
@@ -330,31 +363,45 @@ def _fill(
     codes: NDArray[Any],
     parameters: Parameters,
     grid: Grid,
+    granularity: Granularity,
     rounding: str,
     mode: int,
-    inner: int,
     nonfinite: Nonfinite,
     threads: int | None,
 ) -> None:
     """Fill the codes of an array that is not empty."""
     carrier, widen = plans.to_carrier(source)
     word = carrier.code_dtype.itemsize
-    numbers, wide = kernel_numbers(parameters, grid, rounding, word)
-    kernel = Affine(word, widen, mode, grid.low, grid.high, numbers)
-    found = in_parts(lambda start, stop: kernel.run(array, codes, inner, start, stop), array.size, threads)
+    kernel = Affine(word, widen, mode, grid.low, grid.high, parameters.numbers, granularity.blocks)
+    found = in_parts(lambda start, stop: kernel.run(array, codes, start, stop), array.size, threads)
     count = sum(part[0] for part in found)
     if count and nonfinite == "raise":
         raise nonfinite_error(array, count, next(part[1] for part in found if part[1] >= 0))
-    for channel in wide:
-        # The kernel has settled what is not finite; the search does the rest of the channel.
-        rows = (-1, len(parameters.scales), inner)
-        numbers_of = convert(np.ascontiguousarray(array.reshape(rows)[:, channel]), FP64, source)
-        finite = np.isfinite(numbers_of)
-        found_codes = np.empty(int(finite.sum()), grid.dtype)
-        quantize_wide(
-            numbers_of[finite], found_codes, parameters.scales[channel], parameters.zero_points[channel], grid, rounding
-        )
-        codes.reshape(rows)[:, channel][finite] = found_codes
+    if parameters.wide:
+        _fill_wide(array.reshape(-1), source, codes.reshape(-1), parameters, grid, granularity, rounding)
+
+
+def _fill_wide(
+    array: Array,
+    source: Format,
+    codes: NDArray[Any],
+    parameters: Parameters,
+    grid: Grid,
+    granularity: Granularity,
+    rounding: str,
+) -> None:
+    """Fill the codes of the channels whose scales are too wide for the kernel, which has settled what is not finite."""
+    wide = np.array(list(parameters.wide))
+    for start in builtins.range(0, array.size, _CHUNK):
+        part = slice(start, min(start + _CHUNK, array.size))
+        channel_of = granularity.channels_of(part.start, part.stop)
+        numbers = convert(array[part], FP64, source)
+        for channel in np.intersect1d(channel_of, wide).tolist():
+            mine = np.flatnonzero((channel_of == channel) & np.isfinite(numbers))
+            found = np.empty(mine.size, grid.dtype)
+            point = int(parameters.zero_points[channel])
+            quantize_wide(numbers[mine], found, parameters.wide[channel], point, grid, rounding)
+            codes[part][mine] = found
 
 
 def _codes_out(out: Array | None, array: Array, grid: Grid) -> NDArray[Any]:
@@ -370,32 +417,11 @@ def _codes_out(out: Array | None, array: Array, grid: Grid) -> NDArray[Any]:
     return out
 
 
-def _axis(axis: Any, ndim: int) -> int | None:
-    if axis is None:
-        return None
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
-        raise BitquantError(f"axis={axis!r} does not exist: x has {ndim} dimensions")
-    return int(axis) % ndim
-
-
 def _float_format(step_format: Any) -> Format:
     fmt = format(step_format)
     if not fmt.is_float:
         raise BitquantError(f"step_format={fmt.name}: a step is stored in a floating format")
     return fmt
-
-
-def _scales(scale: Any, step: Any, channels: int) -> list[Fraction] | None:
-    if scale is not None and step is not None:
-        raise BitquantError("scale and step are inverses of each other: give one of them")
-    name, given = ("scale", scale) if step is None else ("step", step)
-    if given is None:
-        return None
-    values = rationals(given, channels, name)
-    for value in values:
-        if value <= 0:
-            raise BitquantError(f"{name} is {nearest_float(value):g}: it must be positive")
-    return values if name == "scale" else [1 / value for value in values]
 
 
 def _zero_points(zero_point: Any, channels: int) -> list[int]:
