@@ -356,6 +356,8 @@ def test_convert_of_one_npy_writes_one_npy(tmp_path):
         (["--threads", "2"], {}),
         (["--axis", "0"], {"axis": 0}),
         (["--axis", "-1"], {"axis": -1}),
+        (["--group", "8"], {"group_size": 8}),
+        (["--group", "3", "--axis", "0"], {"group_size": 3, "axis": 0}),
     ],
 )
 def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, expected):
@@ -368,6 +370,7 @@ def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, exp
         x, keywords = TENSORS[row["name"]], dict(expected)
         if x.ndim < 2:
             keywords.pop("axis", None)
+            keywords.pop("group_size", None)
         made = bq.quantize(x, **keywords)
         item = items[row["name"]]
         assert same_bits(item.codes, np.asarray(made.codes))
@@ -474,6 +477,8 @@ def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
         ("quantize {in} -o {out} --range 1 -1", "low must not exceed high"),
         ("quantize {in} -o {out} --range nan 1", "finite"),
         ("quantize {in} -o {out} --range -1 1 --axis 0", "one of the two"),
+        ("quantize {in} -o {out} --range -1 1 --group 8", "--group finds one per group: give one of the two"),
+        ("quantize {in} -o {out} --group 0", "group_size=0"),
         ("quantize {in} -o {out} --only nothing", "no tensor .* is left"),
         ("quantize {in} -o {out} --step-format int8", "step_format=int8"),
         ("quantize {in} -o {out} --nonfinite maybe", "nonfinite='maybe'"),

@@ -528,6 +528,8 @@ QUANTIZED = {
     "clipped": lambda x: bq.clipped(x, -0.5, 1),
     "far from zero": lambda x: bq.asymmetric(x + np.float32(1000)),
     "step in float32": lambda x: bq.symmetric(x, step_format="float32"),
+    "groups": lambda x: bq.asymmetric(x, group_size=2),
+    "tiles": lambda x: bq.symmetric(x, block_shape=(2, 2)),
     "step in bfloat16": lambda x: bq.asymmetric(x, axis=0, step_format="bfloat16"),
     "step in float16": lambda x: bq.symmetric(x, step_format="float16"),
     "step in tfloat32": lambda x: bq.symmetric(x, step_format="tfloat32"),
@@ -552,14 +554,16 @@ def test_a_quantized_tensor_dequantizes_to_the_same_bits_from_a_file(tmp_path, s
     assert items["ids"].tolist() == [1, 2]
     w = items["w"]
     assert bits_of(w.codes) == bits_of(np.asarray(made.codes))
-    words = ("scheme", "bits", "signed", "axis", "rounding", "qmin", "qmax", "source", "step_format")
+    words = ("scheme", "bits", "signed", "axis", "block_shape", "rounding", "qmin", "qmax", "source", "step_format")
     assert all(getattr(w, word) == getattr(made, word) for word in words)
     assert w.scale == made.exact_scale
     np.testing.assert_array_equal(w.step.astype(np.float64), made.step)
     np.testing.assert_array_equal(w.zero_point, made.zero_point)
     np.testing.assert_array_equal(w.range, made.range)
     for dtype in ("float64", "float32", "bfloat16"):
-        back = bq.dequantize(w.codes, scale=w.scale, zero_point=w.zero_point, axis=w.axis, dtype=dtype)
+        back = bq.dequantize(
+            w.codes, scale=w.scale, zero_point=w.zero_point, axis=w.axis, block_shape=w.block_shape, dtype=dtype
+        )
         assert bits_of(np.asarray(back)) == bits_of(np.asarray(made.dequantize(dtype)))
 
 
@@ -581,8 +585,9 @@ def test_the_layout_is_the_documented_one(tmp_path, suffix):
     assert notes["version"] == 1
     amax = float(np.abs(X).max())
     assert notes["tensors"]["v"] == {
-        "scheme": "symmetric", "bits": 8, "signed": True, "axis": None, "rounding": "nearest_even", "qmin": -127,
-        "qmax": 127, "range": [-amax, amax], "scale": str(bq.symmetric(X).exact_scale), "source": "float32",
+        "scheme": "symmetric", "bits": 8, "signed": True, "axis": None, "block_shape": None,
+        "rounding": "nearest_even", "qmin": -127, "qmax": 127, "range": [-amax, amax],
+        "scale": str(bq.symmetric(X).exact_scale), "source": "float32",
         "step_format": None,
     }  # fmt: skip
 
@@ -630,6 +635,8 @@ DAMAGED = {
     "zero point of another dtype": (tensor("w.zero_point", np.array(0, np.int64)), "do not fit"),
     "axis that is none": (changed("axis", 3), "do not fit"),
     "axis with one step": (changed("axis", 0), "do not fit"),
+    "blocks with one step": (changed("block_shape", [1, 1]), "do not fit"),
+    "blocks of nothing": (changed("block_shape", [0]), "do not fit"),
     "scale zero": (changed("scale", "0"), "do not fit"),
     "scale negative": (changed("scale", "-1"), "do not fit"),
     "scale no number": (changed("scale", "many"), "do not fit"),

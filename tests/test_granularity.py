@@ -131,6 +131,20 @@ def test_numbers_of_small_blocks_are_dequantized_with_one_rounding(dtype, scheme
         assert back[at] == reference.dequantize(code, q.exact_scale[channel], point, fmt)
 
 
+# Steps whose multiples are ties of bfloat16 and float16, leave the normal numbers of float16, or overflow it.
+@pytest.mark.parametrize("step", [257 / 256, 2049 / 2048, 1 + 2**-24, 2.0**-20, 3 * 2.0**-149, 1e4, 2.0**120, 5e-324])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "tfloat32"])
+def test_every_code_of_small_blocks_comes_back_with_one_rounding(step, dtype):
+    codes = np.resize(np.arange(-128, 128), (20, 256)).astype(np.int8)
+    fmt = reference.FORMATS[dtype]
+    points = np.resize([0, 3, -128, 127, 2**30, -(2**31)], 20 * 8)
+    back = bq.dequantize(codes, step=np.full(20 * 8, step), zero_point=points, group_size=32, dtype=dtype)
+    back = np.ascontiguousarray(back).view(bq.format(dtype).code_dtype).reshape(-1, 32)
+    for group, point, found in zip(codes.reshape(-1, 32), points.tolist(), back, strict=True):
+        scale = 1 / reference.Fraction(step)
+        assert found.tolist() == [reference.dequantize(code, scale, point, fmt) for code in group.tolist()]
+
+
 def test_scales_too_wide_for_the_kernels_are_as_exact_in_groups():
     x = np.array([[1e-300, 1.0, 3.0, -2e-200], [5.0, 6.0, 7.5, 8.25]])
     q = bq.quantize(x, "asymmetric", group_size=2)

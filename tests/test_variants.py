@@ -29,6 +29,7 @@ SCRIPT = """
 import hashlib, itertools
 import numpy as np
 import bitquant as bq
+from bitquant.quantize.parameters import SCHEMES
 from bitquant.rules import ROUNDINGS, SUBNORMALS, TININESS
 from bitquant.stages import nan_rules, overflow_rules
 
@@ -98,6 +99,16 @@ for bits, order in itertools.product(range(1, 9), ("little", "big")):
         packed = bq.pack_bits(codes, bits, order=order)
         digest.update(packed.tobytes())
         digest.update(bq.unpack_bits(packed, bits, order=order).tobytes())
+
+x = draw.standard_normal((37, 129)).astype(np.float32)
+x[:, ::7] = np.round(x[:, ::7] * 4) / 4
+for source, scheme, rounding in itertools.product(("float32", "float64", "bfloat16"), SCHEMES, ROUNDINGS):
+    for where in (dict(), dict(axis=0), dict(axis=1), dict(group_size=32), dict(group_size=5, axis=0)):
+        for how in (dict(), dict(step=0.25)):
+            q = bq.quantize(bq.convert(x, source), scheme, rounding=rounding, **how, **where)
+            digest.update(q.codes.tobytes())
+            digest.update(q.dequantize("bfloat16").tobytes() + q.dequantize("float32").tobytes())
+            digest.update(repr(q.range).encode())
 
 print(bq.__file__)
 print(digest.hexdigest())

@@ -148,6 +148,13 @@ def _quantize(
         int | None,
         typer.Option(metavar="N", help="One step for each index of axis N; tensors without it, and vectors, get one."),
     ] = None,
+    group: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="One step for each N successive numbers along --axis (default: the last); vectors get one.",
+        ),
+    ] = None,
     bits: Annotated[int, typer.Option(metavar="2..8", help="Bits of a code; each is stored in a byte.")] = 8,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Codes from 0 up (uint8).")] = False,
     narrow: Annotated[
@@ -189,7 +196,7 @@ def _quantize(
         "nonfinite": nonfinite,
         "threads": threads,
     }
-    quantize.run(source, output, scheme, limits, axis, only or [], skip or [], force, as_json, **options)
+    quantize.run(source, output, scheme, limits, axis, group, only or [], skip or [], force, as_json, **options)
 
 
 @app.command("vectors", short_help="Write golden vectors of a conversion, or check results against them.")

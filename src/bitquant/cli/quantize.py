@@ -25,6 +25,7 @@ def run(
     scheme: str | None,
     limits: tuple[float, float] | None,
     axis: int | None,
+    group: int | None,
     only: list[str],
     skip: list[str],
     force: bool,
@@ -32,7 +33,7 @@ def run(
     **options: Any,
 ) -> None:
     """Quantize, write, and say what happened."""
-    options = {**options, **_mapping(scheme, limits, axis)}
+    options = {**options, **_mapping(scheme, limits, axis, group)}
     check_output(output, force, source, several=True)
     tensors, metadata, _ = open_floats(source)
     kept = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
@@ -44,9 +45,11 @@ def run(
         for name in names:
             with named(name):
                 # A vector has one number per channel: a step for each would take more room than it does.
-                per_axis = axis is not None and _has_channels(tensors[name], axis)
-                found = quantize(tensors[name], axis=axis if per_axis else None, **options)
-                note = "" if axis is None or per_axis else f"{tensors[name].ndim}-D: one step for all"
+                fine = axis is not None or group is not None
+                apart = fine and _has_channels(tensors[name], -1 if axis is None else axis)
+                where: dict[str, Any] = {"axis": axis, "group_size": group} if apart else {}
+                found = quantize(tensors[name], **where, **options)
+                note = f"{tensors[name].ndim}-D: one step for all" if fine and not apart else ""
                 items[name] = found
                 rows.append(_facts(name, tensors[name], found, note))
     save_quantized(output, items, metadata, overwrite=force)
@@ -58,14 +61,17 @@ def run(
     _show(rows, kept, totals, output)
 
 
-def _mapping(scheme: str | None, limits: tuple[float, float] | None, axis: int | None) -> dict[str, Any]:
+def _mapping(
+    scheme: str | None, limits: tuple[float, float] | None, axis: int | None, group: int | None
+) -> dict[str, Any]:
     """Find scheme and range for `quantize`: clipping is one of its two schemes with a chosen range."""
     if limits is None:
         if scheme == "clipped":
             raise BitquantError("--scheme clipped needs the range to clip to: add --range LOW HIGH")
         return {"scheme": scheme or "symmetric"}
-    if axis is not None:
-        raise BitquantError("--range is one range for all and --axis finds one per channel: give one of the two")
+    if axis is not None or group is not None:
+        name = "--axis finds one per channel" if group is None else "--group finds one per group"
+        raise BitquantError(f"--range is one range for all and {name}: give one of the two")
     if scheme in (None, "clipped"):
         scheme = "symmetric" if limits[0] == -limits[1] else "asymmetric"
     return {"scheme": scheme, "range": limits}
@@ -96,6 +102,7 @@ def _facts(name: str, tensor: NDArray[Any], found: Quantized, note: str) -> dict
         "scheme": found.scheme,
         "bits": found.bits,
         "axis": found.axis,
+        "block_shape": found.block_shape,
         "note": note,
         "step": found.step,
         "scale": found.scale,

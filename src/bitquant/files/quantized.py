@@ -9,7 +9,7 @@ NAME               int8 or uint8               the codes, in the tensor's shape;
                                                whatever the bits
 NAME.step          float64, or step_format's   units per code, what ONNX and PyTorch call
                                                "scale"; shape () for a whole tensor, (C,) for one
-                                               per index of `axis`
+                                               per index of `axis`, else blocks along each dimension
 NAME.zero_point    int32                       the code of zero; of the shape of NAME.step
 =================  ==========================  =================================================
 
@@ -22,10 +22,11 @@ version            1: this layout
 tensors            an object, NAME to the following
 .scheme            "symmetric", "asymmetric" ...
 .bits .signed      of the codes; .qmin and .qmax are the ends that the codes are clamped to
-.axis              null for one step for the whole tensor, else the axis that has one each
+.axis              the axis that has one step per index, or null
+.block_shape       the shape of the blocks that share a step, or null; with both null there is one step
 .rounding          the rounding of the codes
-.range             [low, high]: numbers, or lists of C numbers
-.scale             1/step, exact: a text such as "127/3", or a list of C texts
+.range             [low, high]: numbers, or lists of numbers in the shape of NAME.step
+.scale             1/step, exact: a text such as "127/3", or a list of texts in C order
 .source            the format of the tensor before
 .step_format       null, or the format that the step was first rounded to, and for which the codes are
                    exact; NAME.step is of its dtype where NumPy or ml_dtypes has one
@@ -50,6 +51,7 @@ from numpy.typing import NDArray
 from bitquant.errors import BitquantError
 from bitquant.files.tensors import read_tensors, write_tensors
 from bitquant.formats import Format, format
+from bitquant.quantize.granularity import Granularity
 
 __all__ = ["Stored", "entries", "load_quantized", "save_quantized"]
 
@@ -77,6 +79,8 @@ class QuantizedLike(Protocol):
     @property
     def axis(self) -> int | None: ...
     @property
+    def block_shape(self) -> tuple[int, ...] | None: ...
+    @property
     def rounding(self) -> str: ...
     @property
     def range(self) -> Any: ...
@@ -100,7 +104,7 @@ class Stored:
     ----------
     codes : ndarray of int8 or uint8
     step : ndarray of float64 or of step_format's dtype
-        Units per code, shape () or (C,): what ONNX and PyTorch call "scale".
+        Units per code, one number or one per channel or block: what ONNX and PyTorch call "scale".
     zero_point : ndarray of int32
     scale : Fraction, or tuple of Fraction
         Codes per unit, exact: what `dequantize` wants for the same bits as before.
@@ -108,6 +112,7 @@ class Stored:
     bits, qmin, qmax : int
     signed : bool
     axis : int or None
+    block_shape : tuple of int or None
     range : tuple of ndarray of float64
         Low and high, each of the shape of `step`.
     source : Format
@@ -123,6 +128,7 @@ class Stored:
     bits: int
     signed: bool
     axis: int | None
+    block_shape: tuple[int, ...] | None
     rounding: str
     qmin: int
     qmax: int
@@ -220,8 +226,8 @@ def load_quantized(path: str | os.PathLike[str]) -> tuple[dict[str, Stored | NDA
     Returns
     -------
     items : dict of str to Stored or ndarray
-        A `Stored` for what was quantized; `dequantize(codes, scale=scale, zero_point=zero_point, axis=axis)`
-        gives its numbers.
+        A `Stored` for what was quantized; `dequantize(codes, scale=scale, zero_point=zero_point, axis=axis,
+        block_shape=block_shape)` gives its numbers.
     metadata : dict of str to str
         Without bitquant's own entry.
 
@@ -266,6 +272,7 @@ def _row(item: QuantizedLike) -> dict[str, Any]:
         "bits": item.bits,
         "signed": item.signed,
         "axis": item.axis,
+        "block_shape": None if item.block_shape is None else list(item.block_shape),
         "rounding": item.rounding,
         "qmin": item.qmin,
         "qmax": item.qmax,
@@ -282,7 +289,7 @@ def _stored(path: str | os.PathLike[str], name: str, tensors: Mapping[str, NDArr
     try:
         codes, step, zero_point = (tensors[key] for key in (name, f"{name}.step", f"{name}.zero_point"))
         low, high = (np.asarray(end, np.float64) for end in row["range"])
-        scales, axis = row["scale"], row["axis"]
+        scales, axis, block = row["scale"], row["axis"], row.get("block_shape")
         scale = tuple(map(Fraction, scales)) if isinstance(scales, list) else Fraction(scales)
         step_format = None if row["step_format"] is None else format(row["step_format"])
         stored = Stored(
@@ -291,18 +298,20 @@ def _stored(path: str | os.PathLike[str], name: str, tensors: Mapping[str, NDArr
             zero_point,
             scale,
             axis=axis,
+            block_shape=None if block is None else tuple(block),
             range=(low, high),
             source=format(row["source"]),
             step_format=step_format,
             **{word: row[word] for word in _WORDS},
         )
-        shape = () if axis is None else (codes.shape[axis],)
+        shape = Granularity.of(codes.shape, axis, None, stored.block_shape).parameter_shape
         steps = [float(1 / part) for part in np.asarray(scale, object).reshape(-1)]
         fits = (
             codes.dtype == (np.int8 if stored.signed else np.uint8)
             and step.dtype == _step_dtype(step_format)
             and zero_point.dtype == np.int32
-            and all(part.shape == shape for part in (step, zero_point, low, high, np.asarray(scale)))
+            and all(part.shape == shape for part in (step, zero_point, low, high))
+            and isinstance(scales, list) == bool(shape)
             and step.astype(np.float64).reshape(-1).tolist() == steps
             and min(steps, default=1.0) >= 0
             and (codes.size == 0 or stored.qmin <= codes.min() <= codes.max() <= stored.qmax)

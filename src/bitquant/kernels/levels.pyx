@@ -8,18 +8,26 @@
 # (C) Where channels are small, its step is divided out once, to 63 bits, and each number multiplies it. What was cut
 #     off the step is less than one in its last place, so the product lies between two integers; where they agree in
 #     their first 55 bits, these and a sticky bit decide, and where they do not, the number is divided out by itself.
+# (D) For words of two and four bytes a FP64 product proposes the value. It is off by two units in its last place at
+#     most, whatever the FPU's mode; where what is cut off it lies farther than that from a half, and the value is a
+#     normal number or zero, it is right. A run of 64 numbers says whether it holds another; Design C then does the run.
 """
 
 cimport numpy as cnp
 
 from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
-from bitquant.kernels.machine cimport code, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from bitquant.kernels.machine cimport (
+    bits_of_double, code, double_of_bits, int32_t, int64_t, loop, uint8_t, uint16_t, uint32_t, uint64_t,
+)
 from bitquant.kernels.narrow cimport Narrow, Target, round_pack
 from bitquant.kernels.rational cimport bit_length, wide
 from bitquant.kernels.rounding cimport Mode
 
 cnp.import_array()
+
+cdef enum:
+    LARGE = 1 << 30                 # a zero point below which no number of steps leaves an int32
 
 cdef struct Line:
     const uint64_t *numerator
@@ -105,26 +113,73 @@ cdef inline uint64_t multiple(
     )
 
 
+cdef inline int64_t steps_of(uint8_t byte, bint signed, int64_t zero_point) noexcept nogil:
+    return (<int64_t> byte ^ 128) - 128 - zero_point if signed else <int64_t> byte - zero_point
+
+
+cdef inline double nearly(const Step *step) noexcept nogil:
+    """The first 53 bits of a step; 0 where products with it might leave FP64's normal numbers."""
+    cdef int32_t exponent = step.exponent + 10
+    if exponent < -900 or exponent > 900:
+        return 0.0
+    return <double> <int64_t> (step.significand >> 10) * double_of_bits(<uint64_t> (exponent + 1023) << 52)
+
+
+cdef inline bint propose_values(
+    const uint8_t *source, code *target, double step, bint signed, int32_t zero_point, size_t n, const Target *t
+) noexcept nogil:
+    """Design D. Returns whether any of the values is in doubt."""
+    cdef uint64_t shift = 52 - t.stored, half = t.one << (shift - 1), below = (half << 1) - 1
+    cdef int64_t rebias = <int64_t> t.rebias << t.stored, first = <int64_t> t.one << t.stored, last = <int64_t> t.largest
+    cdef int64_t value, rest
+    cdef uint64_t bits, magnitude, doubt = 0, sign_shift = t.sign_shift, outside, some
+    cdef int32_t steps, turn = 128 if signed else 0
+    cdef size_t i
+    for i in range(n):
+        steps = (<int32_t> source[i] ^ turn) - turn - zero_point
+        bits = bits_of_double(<double> steps * step)
+        magnitude = bits & 0x7FFFFFFFFFFFFFFFULL
+        rest = <int64_t> (magnitude & below) - <int64_t> half
+        value = <int64_t> ((magnitude + half) >> shift) - rebias
+        outside = <uint64_t> (value < first) | <uint64_t> (value > last) | (
+            <uint64_t> (rest > -5) & <uint64_t> (rest < 5)
+        )
+        some = 0 - <uint64_t> (steps != 0)
+        doubt |= outside & some
+        target[i] = <code> ((<uint64_t> value | ((bits >> 63) << sign_shift)) & some)
+    return doubt != 0
+
+
 cdef inline void each_value(
     const uint8_t *source, code *target, const Line *line, const Blocking *blocking, Walk *walk, Py_ssize_t size,
     const Target *t
 ) noexcept nogil:
-    """Design C, for numbers whose channels change often."""
-    cdef Py_ssize_t at = 0, n, i, channel
+    """Designs C and D, for numbers whose channels change often."""
+    cdef Py_ssize_t at = 0, n, i, channel, start, length
+    cdef bint proposing = not blocking.columns and not t.code_parity and sizeof(code) in (2, 4)
+    cdef int32_t point
     cdef Step step
+    cdef double near
     while at < size:
         n = piece(blocking, walk, size - at)
         channel = walk.channel
         divide_out(line, channel, &step)
-        for i in range(at, at + n):
-            if blocking.columns and i > at:
-                channel += 1
-                divide_out(line, channel, &step)
-            target[i] = <code> multiple(
-                (<int64_t> source[i] if not line.signed or source[i] < 128 else <int64_t> source[i] - 256)
-                - line.zero_point[channel],
-                &step, line, channel, t,
-            )
+        point = line.zero_point[channel]
+        near = nearly(&step) if proposing and -LARGE < point and point < LARGE else 0.0
+        for start in range(at, at + n, 64):
+            length = at + n - start if at + n - start < 64 else 64
+            # The vector loop has 64 at a time; what it does beyond the piece is done again.
+            if near and not propose_values(
+                source + start, target + start, near, line.signed, point, 64 if start + 64 <= size else length, t
+            ):
+                continue
+            for i in range(start, start + length):
+                if blocking.columns and i > at:
+                    channel += 1
+                    divide_out(line, channel, &step)
+                target[i] = <code> multiple(
+                    steps_of(source[i], line.signed, line.zero_point[channel]), &step, line, channel, t
+                )
         walk_on(blocking, walk, n)
         at += n
 
@@ -144,6 +199,28 @@ cdef inline void copy_values(
                 row += 256
         walk_on(blocking, walk, n)
         at += n
+
+
+# The loops that exist in CPU variants.
+
+ctypedef void (*Valuer)(
+    const uint8_t *source, void *target, const Line *line, const Blocking *blocking, Walk *walk, Py_ssize_t size,
+    const Target *t
+) noexcept nogil
+
+
+cdef loop values_16(
+    const uint8_t *source, void *target, const Line *line, const Blocking *blocking, Walk *walk, Py_ssize_t size,
+    const Target *t
+) noexcept nogil:
+    each_value(source, <uint16_t *> target, line, blocking, walk, size, t)
+
+
+cdef loop values_32(
+    const uint8_t *source, void *target, const Line *line, const Blocking *blocking, Walk *walk, Py_ssize_t size,
+    const Target *t
+) noexcept nogil:
+    each_value(source, <uint32_t *> target, line, blocking, walk, size, t)
 
 
 cdef int line_of(dict numbers, Line *line) except -1:
@@ -266,8 +343,8 @@ def values(
         if word == 1:
             each_value(codes, <uint8_t *> out, &line, b, &walk, size, &row.target)
         elif word == 2:
-            each_value(codes, <uint16_t *> out, &line, b, &walk, size, &row.target)
+            (<Valuer> values_16)(codes, out, &line, b, &walk, size, &row.target)
         elif word == 4:
-            each_value(codes, <uint32_t *> out, &line, b, &walk, size, &row.target)
+            (<Valuer> values_32)(codes, out, &line, b, &walk, size, &row.target)
         else:
             each_value(codes, <uint64_t *> out, &line, b, &walk, size, &row.target)

@@ -71,6 +71,8 @@ class Quantized:
         Which numbers share a scale: its `block` is the shape of a block of them.
     axis : int or None
         The axis, where there is one scale per index of an axis.
+    block_shape : tuple of int or None
+        The blocks that share a scale, where these are groups or tiles.
     rounding : str
     step_format : Format or None
         The format the step was rounded to.
@@ -109,6 +111,12 @@ class Quantized:
     def axis(self) -> int | None:
         """The axis that has a scale per index; None where scales do not go by an axis."""
         return self.granularity.axis
+
+    @property
+    def block_shape(self) -> tuple[int, ...] | None:
+        """The shape of the blocks that share a scale; None for one scale per tensor or per index of an axis."""
+        whole = self.granularity.axis is not None or not self.granularity.parameter_shape
+        return None if whole else self.granularity.block
 
     @property
     def exact_scale(self) -> Fraction | tuple[Fraction, ...]:
