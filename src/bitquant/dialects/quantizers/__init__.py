@@ -1,0 +1,8 @@
+"""The quantizers that people run, as rows of formulas."""
+
+from bitquant.dialects.quantizers.onnx import ONNX
+from bitquant.dialects.quantizers.row import FUNCTIONS, Quantizer
+
+QUANTIZERS: tuple[Quantizer, ...] = (*ONNX,)
+
+__all__ = ["FUNCTIONS", "QUANTIZERS", "Quantizer"]
