@@ -1,0 +1,489 @@
+"""A chain of operations on numbers, each rounded by itself: the element rule of another quantizer.
+
+# Design:
+# (A) A rule is a list of links: an operation, and the slot of its other operand. A block of numbers stays in the
+#     first-level cache while one link after the other is applied to all of it, so that a new rule is a new list and no
+#     new loop, and costs little more than a loop of its own would.
+# (B) An operand is a number per channel. It is spread over the block before the chain starts, so that the links know
+#     nothing of layout; a block that lies in the same channel as the one before it finds its operands in place.
+# (C) Links always do a whole block, whatever is in its end: no loop has a remainder. Registers and operands are fields
+#     of one struct, so that the compiler knows them apart.
+# (D) Here floats do decide: their rounding is what the rule is about. The loops run in the default floating point
+#     environment (nearest even, nothing flushed), whatever the caller's is, and what a compiler may not change without
+#     `-ffast-math` gives the same bits on every CPU. float16 and bfloat16 are numbers of the FP32 register whose bits
+#     are rounded after each operation. That is one rounding: the sum, product and quotient of two numbers of p digits
+#     may first be rounded to 2p + 2 digits or more (Figueroa 1995); so is FP32 in the FP64 register.
+# (E) An integer is rounded to by adding and subtracting 2^23 (2^52), which all CPUs do, in vectors.
+"""
+
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+from bitquant.kernels.machine cimport (
+    bits_of_float, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block, stream_end, uint8_t, uint16_t,
+    uint32_t, uint64_t,
+)
+from bitquant.kernels.propose cimport larger, real, smaller
+from bitquant.kernels.stage cimport STREAMING, Stage, Tally
+
+cnp.import_array()
+
+cdef extern from "<fenv.h>" nogil:
+    ctypedef struct fenv_t:
+        pass
+    const fenv_t *FE_DFL_ENV
+    int fegetenv(fenv_t *environment)
+    int fesetenv(const fenv_t *environment)
+
+cdef enum:
+    SIZE = 512              # numbers in a block: register and operands fit the first-level cache
+    SLOTS = 6
+    MOST_LINKS = 48
+
+cdef enum Operation:
+    ADD, SUBTRACT, SUBTRACT_FROM, MULTIPLY, DIVIDE, LARGER, SMALLER, LARGER_OR_LIMIT, SMALLER_OR_LIMIT
+    MAGNITUDE, NEGATE, ROUND_EVEN, ROUND_AWAY, FLOOR, TRUNCATE, TO_FLOAT32, TO_FLOAT16, TO_BFLOAT16, TO_INTEGER
+    FROM_INTEGER, INTEGER_ADD, INTEGER_SUBTRACT, INTEGER_SUBTRACT_FROM, INTEGER_MULTIPLY, INTEGER_LARGER
+    INTEGER_SMALLER
+
+OPERATIONS = {
+    "add": ADD, "subtract": SUBTRACT, "subtract_from": SUBTRACT_FROM, "multiply": MULTIPLY, "divide": DIVIDE,
+    "max": LARGER, "min": SMALLER, "fmax": LARGER_OR_LIMIT, "fmin": SMALLER_OR_LIMIT, "abs": MAGNITUDE,
+    "negate": NEGATE, "round_even": ROUND_EVEN, "round_away": ROUND_AWAY, "floor": FLOOR, "trunc": TRUNCATE,
+    "to_float32": TO_FLOAT32, "to_float16": TO_FLOAT16, "to_bfloat16": TO_BFLOAT16, "to_int32": TO_INTEGER,
+    "from_int32": FROM_INTEGER, "int_add": INTEGER_ADD, "int_subtract": INTEGER_SUBTRACT,
+    "int_subtract_from": INTEGER_SUBTRACT_FROM, "int_multiply": INTEGER_MULTIPLY, "int_max": INTEGER_LARGER,
+    "int_min": INTEGER_SMALLER,
+}
+
+
+cdef struct Link:
+    int operation
+    int slot
+
+# Design C: one block of numbers, as floats and as integers, and its operands, which are either.
+cdef struct Single:
+    float u[SIZE]
+    int32_t q[SIZE]
+    float p[SLOTS][SIZE]
+    int32_t k[SLOTS][SIZE]
+
+cdef struct Double:
+    double u[SIZE]
+    int32_t q[SIZE]
+    double p[SLOTS][SIZE]
+    int32_t k[SLOTS][SIZE]
+
+# All that a run needs, and room to begin at a multiple of 64.
+cdef struct Memory:
+    Double registers
+    char written[8 * SIZE]
+    char widened[8 * SIZE]
+    char room[64]
+
+ctypedef fused registers:
+    Single
+    Double
+
+
+# One number.
+
+cdef inline real magnitude(real u) noexcept nogil:
+    return u if u > -u else -u
+
+
+cdef inline real signed_as(real u, real sign) noexcept nogil:
+    """A magnitude with the sign of a number; whose zero, or NaN, leaves it as it is."""
+    return -u if sign < 0 else u
+
+
+cdef inline real nearest(real u) noexcept nogil:
+    """Design E: a magnitude to the nearest integer, ties to even; NaN and what has no fraction stay."""
+    cdef real magic = 8388608.0 if real is float else 4503599627370496.0
+    return (u + magic) - magic if u < magic else u
+
+
+cdef inline real below(real u) noexcept nogil:
+    """The integer not above a magnitude."""
+    cdef real rounded = nearest(u)
+    return rounded - <real> (rounded > u)
+
+
+cdef inline real away(real u) noexcept nogil:
+    """A magnitude to the nearest integer, a tie up. The difference is exact."""
+    cdef real whole = below(u)
+    return whole + <real> (u - whole >= <real> 0.5)
+
+
+cdef inline real floored(real u) noexcept nogil:
+    cdef real rounded = signed_as(nearest(magnitude(u)), u)
+    return rounded - <real> (rounded > u)
+
+
+cdef inline int32_t integer_of(real u) noexcept nogil:
+    """Towards zero; NaN and what int32 does not hold give −2^31, as x86's CVTTPS2DQ does."""
+    cdef uint32_t held = (u > <real> -2147483648.0) & (u < <real> 2147483648.0)
+    cdef real kept = u if u > <real> -2147483648.0 else <real> 0.0
+    kept = kept if u < <real> 2147483648.0 else <real> 0.0
+    return <int32_t> select[uint32_t](held, <uint32_t> <int32_t> kept, (<uint32_t> 1) << 31)
+
+
+cdef inline float half(float u) noexcept nogil:
+    """To float16. Below 2^-14 its spacing is that of FP32 numbers in [½, 1)."""
+    cdef uint32_t bits = bits_of_float(u), plain = bits & 0x7FFFFFFF, rounded, small
+    rounded = (plain + 0xFFF + (plain >> 13 & 1)) >> 13 << 13
+    rounded = select[uint32_t](rounded > 0x477FE000, 0x7F800000, rounded)
+    small = bits_of_float((float_of_bits(plain) + <float> 0.5) - <float> 0.5)
+    rounded = select[uint32_t](plain < 0x38800000, small, rounded)
+    rounded = select[uint32_t](plain > 0x7F800000, plain, rounded)
+    return float_of_bits(rounded | (bits ^ plain))
+
+
+cdef inline float brain(float u) noexcept nogil:
+    """To bfloat16."""
+    cdef uint32_t bits = bits_of_float(u), plain = bits & 0x7FFFFFFF, rounded
+    rounded = (plain + 0x7FFF + (plain >> 16 & 1)) >> 16 << 16
+    rounded = select[uint32_t](plain > 0x7F800000, plain, rounded)
+    return float_of_bits(rounded | (bits ^ plain))
+
+
+# A block.
+
+cdef inline void link(registers *r, int operation, int s) noexcept nogil:
+    """Apply one link to the block. Integers wrap."""
+    cdef int i
+    if operation == ADD:
+        for i in range(<int> SIZE):
+            r.u[i] = r.u[i] + r.p[s][i]
+    elif operation == SUBTRACT:
+        for i in range(<int> SIZE):
+            r.u[i] = r.u[i] - r.p[s][i]
+    elif operation == SUBTRACT_FROM:
+        for i in range(<int> SIZE):
+            r.u[i] = r.p[s][i] - r.u[i]
+    elif operation == MULTIPLY:
+        for i in range(<int> SIZE):
+            r.u[i] = r.u[i] * r.p[s][i]
+    elif operation == DIVIDE:
+        for i in range(<int> SIZE):
+            r.u[i] = r.u[i] / r.p[s][i]
+    elif operation == LARGER:
+        for i in range(<int> SIZE):
+            r.u[i] = larger(r.p[s][i], r.u[i])
+    elif operation == SMALLER:
+        for i in range(<int> SIZE):
+            r.u[i] = smaller(r.p[s][i], r.u[i])
+    elif operation == LARGER_OR_LIMIT:
+        for i in range(<int> SIZE):
+            r.u[i] = larger(r.u[i], r.p[s][i])
+    elif operation == SMALLER_OR_LIMIT:
+        for i in range(<int> SIZE):
+            r.u[i] = smaller(r.u[i], r.p[s][i])
+    elif operation == MAGNITUDE:
+        for i in range(<int> SIZE):
+            r.u[i] = magnitude(r.u[i])
+    elif operation == NEGATE:
+        for i in range(<int> SIZE):
+            r.u[i] = -r.u[i]
+    elif operation == ROUND_EVEN:
+        for i in range(<int> SIZE):
+            r.u[i] = signed_as(nearest(magnitude(r.u[i])), r.u[i])
+    elif operation == ROUND_AWAY:
+        for i in range(<int> SIZE):
+            r.u[i] = signed_as(away(magnitude(r.u[i])), r.u[i])
+    elif operation == FLOOR:
+        for i in range(<int> SIZE):
+            r.u[i] = floored(r.u[i])
+    elif operation == TRUNCATE:
+        for i in range(<int> SIZE):
+            r.u[i] = signed_as(below(magnitude(r.u[i])), r.u[i])
+    elif operation == TO_FLOAT32:
+        for i in range(<int> SIZE):
+            r.u[i] = <float> r.u[i]
+    elif operation == TO_FLOAT16:
+        for i in range(<int> SIZE):
+            r.u[i] = half(<float> r.u[i])
+    elif operation == TO_BFLOAT16:
+        for i in range(<int> SIZE):
+            r.u[i] = brain(<float> r.u[i])
+    elif operation == TO_INTEGER:
+        for i in range(<int> SIZE):
+            r.q[i] = integer_of(r.u[i])
+    elif operation == FROM_INTEGER:
+        for i in range(<int> SIZE):
+            if registers is Single:
+                r.u[i] = <float> r.q[i]
+            else:
+                r.u[i] = <double> r.q[i]
+    elif operation == INTEGER_ADD:
+        for i in range(<int> SIZE):
+            r.q[i] = <int32_t> (<uint32_t> r.q[i] + <uint32_t> r.k[s][i])
+    elif operation == INTEGER_SUBTRACT:
+        for i in range(<int> SIZE):
+            r.q[i] = <int32_t> (<uint32_t> r.q[i] - <uint32_t> r.k[s][i])
+    elif operation == INTEGER_SUBTRACT_FROM:
+        for i in range(<int> SIZE):
+            r.q[i] = <int32_t> (<uint32_t> r.k[s][i] - <uint32_t> r.q[i])
+    elif operation == INTEGER_MULTIPLY:
+        for i in range(<int> SIZE):
+            r.q[i] = <int32_t> (<uint32_t> r.q[i] * <uint32_t> r.k[s][i])
+    elif operation == INTEGER_LARGER:
+        for i in range(<int> SIZE):
+            r.q[i] = r.q[i] if r.q[i] > r.k[s][i] else r.k[s][i]
+    elif operation == INTEGER_SMALLER:
+        for i in range(<int> SIZE):
+            r.q[i] = r.q[i] if r.q[i] < r.k[s][i] else r.k[s][i]
+
+
+# What a block is read as and written as.
+cdef enum Word:
+    FLOAT, WIDER, BYTE, SIGNED_BYTE, SHORT, SIGNED_SHORT
+
+
+cdef inline void read(registers *r, int word, const void *source, size_t n) noexcept nogil:
+    """The numbers of a block; the codes as integers."""
+    cdef size_t i
+    if word == WIDER:
+        for i in range(n):
+            r.u[i] = (<const float *> source)[i]
+    elif word == FLOAT:
+        memcpy(r.u, source, n * sizeof(r.u[0]))
+    elif word == BYTE:
+        for i in range(n):
+            r.q[i] = (<const uint8_t *> source)[i]
+    elif word == SIGNED_BYTE:
+        for i in range(n):
+            r.q[i] = (<const int8_t *> source)[i]
+    elif word == SHORT:
+        for i in range(n):
+            r.q[i] = (<const uint16_t *> source)[i]
+    else:
+        for i in range(n):
+            r.q[i] = (<const int16_t *> source)[i]
+
+
+cdef inline void write(registers *r, int word, void *target) noexcept nogil:
+    """The low bits of the integers, or the floats; a whole block."""
+    cdef int i
+    if word == FLOAT:
+        memcpy(target, r.u, sizeof(r.u))
+    elif word == BYTE:
+        for i in range(<int> SIZE):
+            (<uint8_t *> target)[i] = <uint8_t> r.q[i]
+    else:
+        for i in range(<int> SIZE):
+            (<uint16_t *> target)[i] = <uint16_t> r.q[i]
+
+
+cdef struct Rule:
+    Link links[MOST_LINKS]
+    int count
+    int from_word, to_word
+
+
+ctypedef void (*Apply)(void *registers, const Rule *rule, const void *source, void *target, size_t n) noexcept nogil
+
+
+cdef loop apply_single(void *registers, const Rule *rule, const void *source, void *target, size_t n) noexcept nogil:
+    cdef Single *r = <Single *> registers
+    cdef int k
+    read(r, rule.from_word, source, n)
+    for k in range(rule.count):
+        link(r, rule.links[k].operation, rule.links[k].slot)
+    write(r, rule.to_word, target)
+
+
+cdef loop apply_double(void *registers, const Rule *rule, const void *source, void *target, size_t n) noexcept nogil:
+    cdef Double *r = <Double *> registers
+    cdef int k
+    read(r, rule.from_word, source, n)
+    for k in range(rule.count):
+        link(r, rule.links[k].operation, rule.links[k].slot)
+    write(r, rule.to_word, target)
+
+
+# Design B: operands of 4 or 8 bytes, one per channel, and where they go.
+cdef struct Operand:
+    const char *values
+    int word
+    size_t place                # of its block among the registers
+
+
+cdef inline void fill(char *block, const char *value, int word, Py_ssize_t n) noexcept nogil:
+    cdef uint32_t four
+    cdef uint64_t eight
+    cdef Py_ssize_t i
+    if word == 4:
+        memcpy(&four, value, 4)
+        for i in range(n):
+            (<uint32_t *> block)[i] = four
+    else:
+        memcpy(&eight, value, 8)
+        for i in range(n):
+            (<uint64_t *> block)[i] = eight
+
+
+cdef Py_ssize_t spread(
+    char *registers, const Operand *operands, int count, Py_ssize_t at, Py_ssize_t n, Py_ssize_t inner,
+    Py_ssize_t channels, Py_ssize_t held
+) noexcept nogil:
+    """Put the operands of the numbers at ... at + n in place, where number i belongs to channel (i // inner) % channels.
+
+    Returns the one channel whose operands then fill the whole block, or −1; `held` is what the last call returned.
+    """
+    cdef Py_ssize_t done = 0, channel, run
+    cdef int k, word
+    while done < n:
+        channel = ((at + done) // inner) % channels
+        run = inner - (at + done) % inner
+        if inner == 1:
+            run = channels - channel
+        elif run >= n and done == 0:
+            if channel == held:
+                return held
+            run = SIZE
+        run = run if run < SIZE - done else SIZE - done
+        for k in range(count):
+            word = operands[k].word
+            if inner == 1:
+                memcpy(
+                    registers + operands[k].place + done * word, operands[k].values + channel * word, run * word
+                )
+            else:
+                fill(
+                    registers + operands[k].place + done * word, operands[k].values + channel * word, word, run
+                )
+        done += run
+    return channel if run == SIZE and inner != 1 else -1
+
+
+cdef class Formula:
+    """A chain of operations, with operands per channel.
+
+    `links` are pairs of an operation's name and the index of its other operand, or −1; `operands` contiguous arrays
+    with an entry per channel, of float32 or float64 (as `word` is 4 or 8) or, for integer operations, of int32. From
+    `source` to `target`: "float" stands for the register's own words, "float32" for such that are widened first,
+    "uint8", "int8", "uint16", "int16" for codes. Words of the source come out of the stage `widen`, where one is given.
+    """
+
+    cdef Rule rule
+    cdef Operand operands[SLOTS]
+    cdef int count, word, to_size
+    cdef Stage widen
+    cdef Apply apply
+    cdef readonly list values
+    cdef readonly Py_ssize_t channels
+
+    def __init__(self, int word, list links not None, list operands not None, str source, str target, Stage widen=None):
+        cdef int k
+        words = {
+            "float": FLOAT, "float32": WIDER, "uint8": BYTE, "int8": SIGNED_BYTE, "uint16": SHORT, "int16": SIGNED_SHORT,
+        }
+        sizes = {"float": word, "float32": 4, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2}
+        if word not in (4, 8) or source not in words or target not in words or target == "float32":
+            raise ValueError("the register has words of 4 or 8 bytes; source and target are named as above")
+        if len(links) > MOST_LINKS or len(operands) > SLOTS or not operands:
+            raise ValueError(f"a formula has at most {MOST_LINKS} links and 1 to {SLOTS} operands")
+        if widen is not None and widen.target_size != sizes[source]:
+            raise ValueError("the stage does not give what the source is")
+        self.channels = len(operands[0])
+        for k, array in enumerate(operands):
+            kind = array.dtype == "i4"
+            if (
+                not (kind or array.dtype == f"f{word}") or array.shape != (self.channels,) or not array.flags.c_contiguous
+                or not self.channels
+            ):
+                raise ValueError("operands are contiguous arrays of the register's type or int32, one entry per channel")
+            self.operands[k].values = <const char *> cnp.PyArray_DATA(array)
+            self.operands[k].word = 4 if kind else word
+            if word == 4:
+                self.operands[k].place = (
+                    <size_t> &(<Single *> NULL).k[k][0] if kind else <size_t> &(<Single *> NULL).p[k][0]
+                )
+            else:
+                self.operands[k].place = (
+                    <size_t> &(<Double *> NULL).k[k][0] if kind else <size_t> &(<Double *> NULL).p[k][0]
+                )
+        for k, (name, slot) in enumerate(links):
+            if not -1 <= slot < len(operands):
+                raise ValueError(f"{name} has no operand {slot}")
+            self.rule.links[k].operation, self.rule.links[k].slot = OPERATIONS[name], max(slot, 0)
+        self.rule.count, self.count = len(links), len(operands)
+        self.rule.from_word, self.rule.to_word = words[source], words[target]
+        self.word, self.widen, self.values, self.to_size = word, widen, list(operands), sizes[target]
+        self.apply = <Apply> apply_single if word == 4 else <Apply> apply_double
+
+    def run(
+        self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t inner, Py_ssize_t start=0,
+        Py_ssize_t stop=-1,
+    ):
+        """Apply the chain to the numbers start to stop of a contiguous array.
+
+        Number i belongs to channel (i // inner) % channels.
+        """
+        cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source)
+        cdef int expected
+        cdef fenv_t caller
+        if self.widen is not None:
+            expected = self.widen.source_size
+        else:
+            expected = [self.word, 4, 1, 1, 2, 2][self.rule.from_word]
+        if stop < 0:
+            stop = size
+        if (
+            item != expected or cnp.PyArray_ITEMSIZE(target) != self.to_size or cnp.PyArray_SIZE(target) != size
+            or inner < 1 or not 0 <= start <= stop <= size
+            or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
+            or not cnp.PyArray_ISWRITEABLE(target)
+        ):
+            raise ValueError("source and target must be contiguous, of one size, and of the formula's words")
+        with nogil:
+            fegetenv(&caller)
+            fesetenv(FE_DFL_ENV)
+            self.go_through(
+                cnp.PyArray_BYTES(source), item, cnp.PyArray_BYTES(target), inner, start, stop,
+                size * self.to_size >= STREAMING,
+            )
+            fesetenv(&caller)
+
+    cdef void go_through(
+        self, const char *source, Py_ssize_t item, char *target, Py_ssize_t inner, Py_ssize_t start, Py_ssize_t stop,
+        bint streaming
+    ) noexcept nogil:
+        cdef Memory memory
+        cdef char *registers = <char *> ((<size_t> &memory + 63) & ~(<size_t> 63))
+        cdef char *written = registers + sizeof(Double)
+        cdef char *widened = written + 8 * SIZE
+        cdef const char *numbers
+        cdef Py_ssize_t at = start, n, held = -1
+        cdef Tally silent
+        memset(&memory, 0, sizeof(memory))
+        while at < stop:
+            n = stop - at if stop - at < SIZE else SIZE
+            held = spread(registers, self.operands, self.count, at, n, inner, self.channels, held)
+            numbers = source + at * item
+            if self.widen is not None:
+                self.widen.block(numbers, widened, NULL, self.widen.row, &silent, n)
+                numbers = widened
+            self.apply(registers, &self.rule, numbers, written, n)
+            if streaming:
+                stream_block(target + at * self.to_size, written, n * self.to_size)
+            else:
+                memcpy(target + at * self.to_size, written, n * self.to_size)
+            at += n
+        if streaming:
+            stream_end()
+
+
+cdef class DefaultEnvironment:
+    """A context in which this thread rounds to nearest even and flushes nothing to zero."""
+
+    cdef fenv_t caller
+
+    def __enter__(self):
+        fegetenv(&self.caller)
+        fesetenv(FE_DFL_ENV)
+
+    def __exit__(self, *error):
+        fesetenv(&self.caller)
