@@ -13,7 +13,7 @@ class Formula:
     def __init__(
         self,
         word: int,
-        links: list[tuple[str, int]],
+        links: list[tuple[str, int, int]],
         operands: list[NDArray[Any]],
         source: str,
         target: str,

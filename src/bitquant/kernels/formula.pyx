@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from bitquant.kernels.machine cimport (
-    bits_of_float, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block, stream_end, uint8_t, uint16_t,
+    bits_of_double, bits_of_float, double_of_bits, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block, stream_end, uint8_t, uint16_t,
     uint32_t, uint64_t,
 )
 from bitquant.kernels.propose cimport larger, real, smaller
@@ -45,7 +45,7 @@ cdef enum Operation:
     ADD, SUBTRACT, SUBTRACT_FROM, MULTIPLY, DIVIDE, LARGER, SMALLER, LARGER_OR_LIMIT, SMALLER_OR_LIMIT
     MAGNITUDE, NEGATE, ROUND_EVEN, ROUND_AWAY, FLOOR, TRUNCATE, TO_FLOAT32, TO_FLOAT16, TO_BFLOAT16, TO_INTEGER
     FROM_INTEGER, INTEGER_ADD, INTEGER_SUBTRACT, INTEGER_SUBTRACT_FROM, INTEGER_MULTIPLY, INTEGER_LARGER
-    INTEGER_SMALLER
+    INTEGER_SMALLER, MULTIPLY_ADD, HELD_64, LOW_32
 
 OPERATIONS = {
     "add": ADD, "subtract": SUBTRACT, "subtract_from": SUBTRACT_FROM, "multiply": MULTIPLY, "divide": DIVIDE,
@@ -54,13 +54,14 @@ OPERATIONS = {
     "to_float32": TO_FLOAT32, "to_float16": TO_FLOAT16, "to_bfloat16": TO_BFLOAT16, "to_int32": TO_INTEGER,
     "from_int32": FROM_INTEGER, "int_add": INTEGER_ADD, "int_subtract": INTEGER_SUBTRACT,
     "int_subtract_from": INTEGER_SUBTRACT_FROM, "int_multiply": INTEGER_MULTIPLY, "int_max": INTEGER_LARGER,
-    "int_min": INTEGER_SMALLER,
+    "int_min": INTEGER_SMALLER, "fma": MULTIPLY_ADD, "held64": HELD_64, "low32": LOW_32,
 }
 
 
 cdef struct Link:
     int operation
     int slot
+    int second              # of an operation with three operands
 
 # Design C: one block of numbers, as floats and as integers, and its operands, which are either.
 cdef struct Single:
@@ -129,6 +130,19 @@ cdef inline int32_t integer_of(real u) noexcept nogil:
     return <int32_t> select[uint32_t](held, <uint32_t> <int32_t> kept, (<uint32_t> 1) << 31)
 
 
+cdef inline real held(real u) noexcept nogil:
+    """The number, or −2^63 for NaN and what int64 does not hold."""
+    cdef real least = -9223372036854775808.0, kept = u if u > least else least
+    return kept if kept < -least else least
+
+
+cdef inline int32_t low_word(real u) noexcept nogil:
+    """The low 32 bits of the int64 that a whole number is; those of −2^63 where int64 does not hold it."""
+    cdef real word = 4294967296.0, whole = held(u)
+    whole = whole - floored(whole / word) * word
+    return <int32_t> (whole - word if whole >= word / 2 else whole)
+
+
 cdef inline float half(float u) noexcept nogil:
     """To float16. Below 2^-14 its spacing is that of FP32 numbers in [½, 1)."""
     cdef uint32_t bits = bits_of_float(u), plain = bits & 0x7FFFFFFF, rounded, small
@@ -148,9 +162,19 @@ cdef inline float brain(float u) noexcept nogil:
     return float_of_bits(rounded | (bits ^ plain))
 
 
+cdef inline float multiply_add(float u, float a, float b) noexcept nogil:
+    """u · a + b, rounded once: the product is exact in FP64, and the sum is rounded to odd before it goes to FP32."""
+    cdef double product = <double> u * <double> a, total = product + <double> b, part = total - product
+    cdef double rest = (product - (total - part)) + (<double> b - part)
+    cdef uint64_t bits = bits_of_double(total), inexact, outward
+    inexact = <uint64_t> (rest != 0) & <uint64_t> (rest - rest == 0) & ~bits & 1
+    outward = <uint64_t> ((rest > 0) == (total > 0))
+    return <float> double_of_bits(bits + inexact * (2 * outward - 1))
+
+
 # A block.
 
-cdef inline void link(registers *r, int operation, int s) noexcept nogil:
+cdef inline void link(registers *r, int operation, int s, int t) noexcept nogil:
     """Apply one link to the block. Integers wrap."""
     cdef int i
     if operation == ADD:
@@ -234,6 +258,15 @@ cdef inline void link(registers *r, int operation, int s) noexcept nogil:
     elif operation == INTEGER_SMALLER:
         for i in range(<int> SIZE):
             r.q[i] = r.q[i] if r.q[i] < r.k[s][i] else r.k[s][i]
+    elif operation == HELD_64:
+        for i in range(<int> SIZE):
+            r.u[i] = held(r.u[i])
+    elif operation == LOW_32:
+        for i in range(<int> SIZE):
+            r.q[i] = low_word(r.u[i])
+    elif operation == MULTIPLY_ADD:
+        for i in range(<int> SIZE):
+            r.u[i] = multiply_add(<float> r.u[i], <float> r.p[s][i], <float> r.p[t][i])
 
 
 # What a block is read as and written as.
@@ -268,7 +301,7 @@ cdef inline void write(registers *r, int word, void *target) noexcept nogil:
     cdef int i
     if word == FLOAT:
         memcpy(target, r.u, sizeof(r.u))
-    elif word == BYTE:
+    elif word == BYTE or word == SIGNED_BYTE:
         for i in range(<int> SIZE):
             (<uint8_t *> target)[i] = <uint8_t> r.q[i]
     else:
@@ -290,7 +323,7 @@ cdef loop apply_single(void *registers, const Rule *rule, const void *source, vo
     cdef int k
     read(r, rule.from_word, source, n)
     for k in range(rule.count):
-        link(r, rule.links[k].operation, rule.links[k].slot)
+        link(r, rule.links[k].operation, rule.links[k].slot, rule.links[k].second)
     write(r, rule.to_word, target)
 
 
@@ -299,7 +332,7 @@ cdef loop apply_double(void *registers, const Rule *rule, const void *source, vo
     cdef int k
     read(r, rule.from_word, source, n)
     for k in range(rule.count):
-        link(r, rule.links[k].operation, rule.links[k].slot)
+        link(r, rule.links[k].operation, rule.links[k].slot, rule.links[k].second)
     write(r, rule.to_word, target)
 
 
@@ -361,7 +394,7 @@ cdef Py_ssize_t spread(
 cdef class Formula:
     """A chain of operations, with operands per channel.
 
-    `links` are pairs of an operation's name and the index of its other operand, or −1; `operands` contiguous arrays
+    `links` are an operation's name and the indices of its other operands, or −1; `operands` contiguous arrays
     with an entry per channel, of float32 or float64 (as `word` is 4 or 8) or, for integer operations, of int32. From
     `source` to `target`: "float" stands for the register's own words, "float32" for such that are widened first,
     "uint8", "int8", "uint16", "int16" for codes. Words of the source come out of the stage `widen`, where one is given.
@@ -405,10 +438,11 @@ cdef class Formula:
                 self.operands[k].place = (
                     <size_t> &(<Double *> NULL).k[k][0] if kind else <size_t> &(<Double *> NULL).p[k][0]
                 )
-        for k, (name, slot) in enumerate(links):
-            if not -1 <= slot < len(operands):
-                raise ValueError(f"{name} has no operand {slot}")
-            self.rule.links[k].operation, self.rule.links[k].slot = OPERATIONS[name], max(slot, 0)
+        for k, (name, slot, second) in enumerate(links):
+            if not (-1 <= slot < len(operands) and -1 <= second < len(operands)) or (name == "fma" and word != 4):
+                raise ValueError(f"{name} has no operands {slot} and {second}, or is not for this register")
+            self.rule.links[k].operation = OPERATIONS[name]
+            self.rule.links[k].slot, self.rule.links[k].second = max(slot, 0), max(second, 0)
         self.rule.count, self.count = len(links), len(operands)
         self.rule.from_word, self.rule.to_word = words[source], words[target]
         self.word, self.widen, self.values, self.to_size = word, widen, list(operands), sizes[target]

@@ -67,7 +67,7 @@ def start(row: Quantizer, grid: Grid, bits: int, source: Format) -> tuple[Evalua
         raise BitquantError(
             f"the dialect {row.name} does not take {source.name}: convert to {' or '.join(row.inputs)} first"
         )
-    names = {"qmin": grid.low, "qmax": grid.high, "bits": bits}
+    names = {"qmin": grid.low, "qmax": grid.high, "bits": bits, "tiny": source.smallest_normal, "epsilon": source.epsilon}
     evaluator = Evaluator(
         {name: Value(number, "number") for name, number in names.items()}, precision_of(row, source), source.name
     )
@@ -93,7 +93,15 @@ def find(
                 evaluator.names[name] = Value(numbers, source.name).to(evaluator.precision)
         evaluator.names["zero_point"] = Value(0, "number").to(casts["zero_point"])
         evaluator.assign(assignments, casts)
+        if row.zero_point == "code":
+            evaluator.names["zero_point"] = _wrapped(evaluator.names["zero_point"], grid, bits)
     return Found(row, grid, source, evaluator, low.size)
+
+
+def _wrapped(zero_point: Value, grid: Grid, bits: int) -> Value:
+    """A zero point stored as a code: its low byte, or bytes."""
+    dtype = np.dtype(f"{'i' if grid.signed else 'u'}{1 if bits <= 8 else 2}")
+    return Value(zero_point.numbers.astype(dtype).astype(np.int32), "int32")
 
 
 def take_given(

@@ -214,8 +214,8 @@ class Chain:
 
     Attributes
     ----------
-    links : list of (str, int)
-        Operations and the indices of their operands, or -1.
+    links : list of (str, int, int)
+        Operations and the indices of their other operands, or -1.
     operands : list of ndarray
     type : str
         The type of what comes out.
@@ -227,7 +227,7 @@ class Chain:
         self.name, self.evaluator, self.channels = name, evaluator, channels
         for word in (4, 8):
             self.word, self.wide = word, type == "float64"
-            self.links: list[tuple[str, int]] = []
+            self.links: list[tuple[str, int, int]] = []
             self.operands: list[NDArray[Any]] = []
             self.places: dict[bytes, int] = {}
             self.type = type
@@ -252,18 +252,19 @@ class Chain:
         self.type = type
         self.wide |= type == "float64"
 
-    def _add(self, operation: str, operand: Value | None = None) -> None:
-        place = -1
-        if operand is not None:
-            array = np.ascontiguousarray(np.broadcast_to(operand.numbers, self.channels))
-            dtype = array.dtype if operand.type == "int32" else np.dtype(f"f{self.word}")
-            array = array.astype(dtype)
-            key = array.tobytes() + bytes(dtype.kind, "ascii")
-            if key not in self.places:
-                self.places[key] = len(self.operands)
-                self.operands.append(array)
-            place = self.places[key]
-        self.links.append((operation, place))
+    def _add(self, operation: str, *operands: Value) -> None:
+        first, second, *_ = [*(self._place(operand) for operand in operands), -1, -1]
+        self.links.append((operation, first, second))
+
+    def _place(self, operand: Value) -> int:
+        """The index of an operand, which is taken in if it is new."""
+        dtype = np.dtype(np.int32 if operand.type == "int32" else f"f{self.word}")
+        array = np.ascontiguousarray(np.broadcast_to(operand.numbers, self.channels), dtype)
+        key = array.tobytes() + bytes(dtype.kind, "ascii")
+        if key not in self.places:
+            self.places[key] = len(self.operands)
+            self.operands.append(array)
+        return self.places[key]
 
     def _round(self, type: str) -> None:
         """What an operation of a type leaves in the register, rounded to that type."""
@@ -316,11 +317,18 @@ class Chain:
             prefix = name.removesuffix("clamp")
             self._call(f"{prefix}max", others[:1])
             self._call(f"{prefix}min", others[1:])
+        elif name == "fma":
+            if self.type != "float32":
+                raise BitquantError("a formula multiplies and adds at once in float32 only")
+            self._add("fma", *(other.to("float32") for other in others))
         elif name in ("min", "max", "fmin", "fmax"):
             name = name.removeprefix("f") if self.type == others[0].type == "int32" else name
             if self.type == "int32" and others[0].type == "number":
                 name = name.removeprefix("f")
             self._operate(name, others[0])
+        elif name == "low32":
+            self._add(name)
+            self.type = "int32"
         elif name in _CASTS:
             self.to(self.evaluator.own if name == "own" else name)
         elif self.type != "int32":

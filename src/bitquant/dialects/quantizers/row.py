@@ -5,7 +5,8 @@ which it stands. It may use
 
 - numbers: ``127``, ``0.5``, ``2**-23``, which take the type of what they meet;
 - names: ``x`` (a number to be quantized), ``low`` and ``high`` (the extremes of the numbers of one channel),
-  ``peak`` (the first of the numbers of largest magnitude), ``qmin``, ``qmax`` and ``bits`` (of the codes), ``step``,
+  ``peak`` (the first of the numbers of largest magnitude), ``qmin``, ``qmax`` and ``bits`` (of the codes), ``tiny`` and
+  ``epsilon`` (the smallest normal number of the input's type, and its distance from 1 to the next), ``step``,
   ``zero_point``, ``code``, and whatever an earlier formula has set;
 - ``+ - * /``, comparisons, and ``a if condition else b``;
 - the functions of `FUNCTIONS`.
@@ -30,11 +31,14 @@ FUNCTIONS: dict[str, str] = {
     "fmin": "the smaller of two; the other one where one is NaN (C's fmin, x86's MINPS with the limit second)",
     "fmax": "the larger of two; the other one where one is NaN",
     "fclamp": "fclamp(u, a, b) = fmin(fmax(u, a), b)",
+    "fma": "fma(u, a, b) = u * a + b, rounded once; in float32, on x or code",
     "round_even": "the nearest integer as a float, ties to even (rint, nearbyint, torch.round, numpy.round)",
     "round_away": "the nearest integer as a float, ties away from zero (C's round)",
     "floor": "the next integer below, as a float",
     "trunc": "the next integer towards zero, as a float",
     "int32": "the integer, towards zero; NaN and what int32 does not hold give −2^31 (x86's CVTTPS2DQ)",
+    "held64": "the number, or −2^63 where it is NaN or int64 does not hold it (x86's conversions to int64)",
+    "low32": "the low 32 bits of the int64 that a whole number is, as an int32; 0 where int64 does not hold it",
     "float64": "the number in float64",
     "float32": "the number in float32, rounded to nearest even",
     "float16": "the number in float16, rounded to nearest even",
