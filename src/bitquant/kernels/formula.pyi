@@ -3,13 +3,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.stage import Stage
 
 OPERATIONS: dict[str, int]
 
 class Formula:
     values: list[NDArray[Any]]
-    channels: int
     def __init__(
         self,
         word: int,
@@ -17,11 +17,10 @@ class Formula:
         operands: list[NDArray[Any]],
         source: str,
         target: str,
+        blocks: Blocks,
         widen: Stage | None = None,
     ) -> None: ...
-    def run(
-        self, source: NDArray[Any], target: NDArray[Any], inner: int, start: int = 0, stop: int = -1
-    ) -> None: ...
+    def run(self, source: NDArray[Any], target: NDArray[Any], place: int = 0) -> None: ...
 
 class DefaultEnvironment:
     def __enter__(self) -> None: ...

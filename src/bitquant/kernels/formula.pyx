@@ -4,7 +4,7 @@
 # (A) A rule is a list of links: an operation, and the slot of its other operand. A block of numbers stays in the
 #     first-level cache while one link after the other is applied to all of it, so that a new rule is a new list and no
 #     new loop, and costs little more than a loop of its own would.
-# (B) An operand is a number per channel. It is spread over the block before the chain starts, so that the links know
+# (B) An operand is a number per channel (blocking.pxd). It is spread over the block before the chain starts, so that the links know
 #     nothing of layout; a block that lies in the same channel as the one before it finds its operands in place.
 # (C) Links always do a whole block, whatever is in its end: no loop has a remainder. Registers and operands are fields
 #     of one struct, so that the compiler knows them apart.
@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, double_of_bits, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block, stream_end, uint8_t, uint16_t,
     uint32_t, uint64_t,
@@ -358,37 +359,33 @@ cdef inline void fill(char *block, const char *value, int word, Py_ssize_t n) no
 
 
 cdef Py_ssize_t spread(
-    char *registers, const Operand *operands, int count, Py_ssize_t at, Py_ssize_t n, Py_ssize_t inner,
-    Py_ssize_t channels, Py_ssize_t held
+    char *registers, const Operand *operands, int count, const Blocking *blocking, Walk *walk, Py_ssize_t n,
+    Py_ssize_t held
 ) noexcept nogil:
-    """Put the operands of the numbers at ... at + n in place, where number i belongs to channel (i // inner) % channels.
+    """Put the operands of the next n numbers in place, and move the walk on.
 
     Returns the one channel whose operands then fill the whole block, or −1; `held` is what the last call returned.
     """
-    cdef Py_ssize_t done = 0, channel, run
+    cdef Py_ssize_t done = 0, length, room, channel = -1
+    cdef const char *values
+    cdef char *block
     cdef int k, word
     while done < n:
-        channel = ((at + done) // inner) % channels
-        run = inner - (at + done) % inner
-        if inner == 1:
-            run = channels - channel
-        elif run >= n and done == 0:
-            if channel == held:
-                return held
-            run = SIZE
-        run = run if run < SIZE - done else SIZE - done
-        for k in range(count):
-            word = operands[k].word
-            if inner == 1:
-                memcpy(
-                    registers + operands[k].place + done * word, operands[k].values + channel * word, run * word
-                )
-            else:
-                fill(
-                    registers + operands[k].place + done * word, operands[k].values + channel * word, word, run
-                )
-        done += run
-    return channel if run == SIZE and inner != 1 else -1
+        length = piece(blocking, walk, n - done)
+        room = length
+        if length == n and not blocking.columns:
+            channel, room = walk.channel, SIZE
+        if channel < 0 or channel != held:
+            for k in range(count):
+                word = operands[k].word
+                values, block = operands[k].values + walk.channel * word, registers + operands[k].place + done * word
+                if blocking.columns:
+                    memcpy(block, values, length * word)
+                else:
+                    fill(block, values, word, room)
+        walk_on(blocking, walk, length)
+        done += length
+    return channel
 
 
 cdef class Formula:
@@ -404,11 +401,14 @@ cdef class Formula:
     cdef Operand operands[SLOTS]
     cdef int count, word, to_size
     cdef Stage widen
+    cdef Blocks blocks
     cdef Apply apply
     cdef readonly list values
-    cdef readonly Py_ssize_t channels
 
-    def __init__(self, int word, list links not None, list operands not None, str source, str target, Stage widen=None):
+    def __init__(
+        self, int word, list links not None, list operands not None, str source, str target, Blocks blocks not None,
+        Stage widen=None,
+    ):
         cdef int k
         words = {
             "float": FLOAT, "float32": WIDER, "uint8": BYTE, "int8": SIGNED_BYTE, "uint16": SHORT, "int16": SIGNED_SHORT,
@@ -420,12 +420,11 @@ cdef class Formula:
             raise ValueError(f"a formula has at most {MOST_LINKS} links and 1 to {SLOTS} operands")
         if widen is not None and widen.target_size != sizes[source]:
             raise ValueError("the stage does not give what the source is")
-        self.channels = len(operands[0])
         for k, array in enumerate(operands):
             kind = array.dtype == "i4"
             if (
-                not (kind or array.dtype == f"f{word}") or array.shape != (self.channels,) or not array.flags.c_contiguous
-                or not self.channels
+                not (kind or array.dtype == f"f{word}") or array.shape != (blocks.channels,)
+                or not array.flags.c_contiguous
             ):
                 raise ValueError("operands are contiguous arrays of the register's type or int32, one entry per channel")
             self.operands[k].values = <const char *> cnp.PyArray_DATA(array)
@@ -446,16 +445,11 @@ cdef class Formula:
         self.rule.count, self.count = len(links), len(operands)
         self.rule.from_word, self.rule.to_word = words[source], words[target]
         self.word, self.widen, self.values, self.to_size = word, widen, list(operands), sizes[target]
+        self.blocks = blocks
         self.apply = <Apply> apply_single if word == 4 else <Apply> apply_double
 
-    def run(
-        self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t inner, Py_ssize_t start=0,
-        Py_ssize_t stop=-1,
-    ):
-        """Apply the chain to the numbers start to stop of a contiguous array.
-
-        Number i belongs to channel (i // inner) % channels.
-        """
+    def run(self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t place=0):
+        """Apply the chain to contiguous numbers, the first of which is number `place` of the array of the blocks."""
         cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source)
         cdef int expected
         cdef fenv_t caller
@@ -463,39 +457,41 @@ cdef class Formula:
             expected = self.widen.source_size
         else:
             expected = [self.word, 4, 1, 1, 2, 2][self.rule.from_word]
-        if stop < 0:
-            stop = size
         if (
             item != expected or cnp.PyArray_ITEMSIZE(target) != self.to_size or cnp.PyArray_SIZE(target) != size
-            or inner < 1 or not 0 <= start <= stop <= size
+            or place < 0 or place + size > self.blocks.size
             or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
             or not cnp.PyArray_ISWRITEABLE(target)
         ):
             raise ValueError("source and target must be contiguous, of one size, and of the formula's words")
+        if size == 0:
+            return
         with nogil:
             fegetenv(&caller)
             fesetenv(FE_DFL_ENV)
             self.go_through(
-                cnp.PyArray_BYTES(source), item, cnp.PyArray_BYTES(target), inner, start, stop,
+                cnp.PyArray_BYTES(source), item, cnp.PyArray_BYTES(target), place, size,
                 size * self.to_size >= STREAMING,
             )
             fesetenv(&caller)
 
     cdef void go_through(
-        self, const char *source, Py_ssize_t item, char *target, Py_ssize_t inner, Py_ssize_t start, Py_ssize_t stop,
-        bint streaming
+        self, const char *source, Py_ssize_t item, char *target, Py_ssize_t place, Py_ssize_t size, bint streaming
     ) noexcept nogil:
         cdef Memory memory
         cdef char *registers = <char *> ((<size_t> &memory + 63) & ~(<size_t> 63))
         cdef char *written = registers + sizeof(Double)
         cdef char *widened = written + 8 * SIZE
         cdef const char *numbers
-        cdef Py_ssize_t at = start, n, held = -1
+        cdef const Blocking *blocking = &self.blocks.blocking
+        cdef Py_ssize_t at = 0, n, held = -1
         cdef Tally silent
+        cdef Walk walk
         memset(&memory, 0, sizeof(memory))
-        while at < stop:
-            n = stop - at if stop - at < SIZE else SIZE
-            held = spread(registers, self.operands, self.count, at, n, inner, self.channels, held)
+        walk_from(blocking, place, &walk)
+        while at < size:
+            n = size - at if size - at < SIZE else SIZE
+            held = spread(registers, self.operands, self.count, blocking, &walk, n, held)
             numbers = source + at * item
             if self.widen is not None:
                 self.widen.block(numbers, widened, NULL, self.widen.row, &silent, n)

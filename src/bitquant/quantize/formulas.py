@@ -115,7 +115,9 @@ class Evaluator(Types):
                 return Value(node.value, "number")
             case ast.Name(id=name):
                 if name not in self.names:
-                    raise BitquantError(f"the formula uses {name}, which is not known: it knows {', '.join(self.names)}")
+                    raise BitquantError(
+                        f"the formula uses {name}, which is not known: it knows {', '.join(self.names)}"
+                    )
                 return self.names[name]
             case ast.UnaryOp(op=ast.USub()):
                 value = self.evaluate(node.operand)

@@ -18,6 +18,7 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels, stats
 from bitquant.layouts import in_parts
+from bitquant.quantize.by_dialect import Found
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
     Grid,
@@ -73,7 +74,10 @@ class Quantized:
         The axis, where there is one scale per index of an axis.
     block_shape : tuple of int or None
         The blocks that share a scale, where these are groups or tiles.
+    dialect : str or None
+        The dialect by which the numbers were quantized, and codes are dequantized.
     rounding : str
+        Of the codes; where there is a dialect, its formula for them.
     step_format : Format or None
         The format the step was rounded to.
     source : Format
@@ -89,7 +93,7 @@ class Quantized:
     source: Format
     nonfinite: str
     grid: Grid = field(repr=False)
-    parameters: Parameters = field(repr=False)
+    parameters: Parameters | Found = field(repr=False)
     give_back: Callable[[NDArray[Any]], Any] = field(repr=False)
 
     @property
@@ -119,6 +123,11 @@ class Quantized:
         return None if whole else self.granularity.block
 
     @property
+    def dialect(self) -> str | None:
+        """The dialect by which the numbers were quantized; None for exact quantization."""
+        return self.parameters.row.name if isinstance(self.parameters, Found) else None
+
+    @property
     def exact_scale(self) -> Fraction | tuple[Fraction, ...]:
         """The scale as the rational it is; a tuple of them in C order where there are several."""
         return self.parameters.scales if self.granularity.parameter_shape else self.parameters.scales[0]
@@ -135,12 +144,12 @@ class Quantized:
 
     @property
     def zero_point(self) -> Any:
-        """The code of zero: an int, or an int32 array with one per scale."""
+        """The code of zero: an int, or an int32 array with one per scale. Some dialects do not round it."""
         return self._shaped(self.parameters.zero_points)
 
     @property
     def range(self) -> Range:
-        """The numbers that are mapped without clipping, in the units of the numbers."""
+        """The numbers that are mapped without clipping, in the units of the numbers; of a dialect, its end codes'."""
         low, high = self.parameters.float_ranges()
         return Range(self._shaped(low), self._shaped(high))
 
@@ -150,12 +159,13 @@ class Quantized:
         return parameters.reshape(shape).copy() if shape else parameters[0].item()
 
     def dequantize(self, dtype: Any = None, *, threads: int | None = 1) -> Any:
-        """Return (codes − zero_point) / scale, rounded once.
+        """Return (codes − zero_point) / scale, rounded once; with a dialect, what it gives.
 
         Parameters
         ----------
         dtype : dtype or Format, optional
-            A floating format; default: that of the original numbers, float32 where those were integers.
+            A floating format; default: that of the original numbers, float32 where those were integers; of a dialect,
+            the one that it gives. Another one than that is rounded to from what it gives.
         threads : int or None
             As for `convert`.
 
@@ -171,7 +181,7 @@ class Quantized:
         array([ 1.     , -0.504  ,  0.10236], dtype=float16)
         """
         if dtype is None:
-            dtype = _real(self.source)
+            dtype = self.parameters.value_format if isinstance(self.parameters, Found) else _real(self.source)
         codes, _ = take(self.codes)
         return self.give_back(dequantized(codes, self.parameters, self.grid, self.granularity, format(dtype), threads))
 
@@ -302,7 +312,7 @@ def _real(source: Format) -> Format:
 
 def dequantized(
     codes: NDArray[Any],
-    parameters: Parameters,
+    parameters: Parameters | Found,
     grid: Grid,
     granularity: Granularity,
     target: Format,
@@ -321,12 +331,14 @@ def dequantized(
 
 
 def _way_back(
-    parameters: Parameters, grid: Grid, granularity: Granularity, target: Format
+    parameters: Parameters | Found, grid: Grid, granularity: Granularity, target: Format
 ) -> Callable[[NDArray[Any], NDArray[Any], int], None]:
     """What turns codes, the first of them number `start` of the array, into codes of the target format.
 
     By a table with the values of all bytes, where channels are large enough to pay for it; else number by number.
     """
+    if isinstance(parameters, Found):
+        return parameters.way_back(target)
     numbers, blocks, row = parameters.numbers, granularity.blocks, plans.rounding_row(target)
     codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()
     wide = {

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from bitquant import plans
 from bitquant.arrays import Array, take, with_held_format
 from bitquant.convert import convert
+from bitquant.dialects.quantizers import Quantizer, quantizer
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
 from bitquant.kernels.affine import Affine
 from bitquant.layouts import in_parts
+from bitquant.quantize import by_dialect
 from bitquant.quantize.extremes import extremes, nonfinite_error
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
@@ -120,10 +122,10 @@ def clipped(x: Any, low: Any, high: Any, *, scheme: Scheme | None = None, **opti
 
 def quantize(
     x: Any,
-    scheme: Scheme = "symmetric",
+    scheme: Scheme | None = None,
     *,
-    bits: int = 8,
-    signed: bool = True,
+    bits: int | None = None,
+    signed: bool | None = None,
     narrow: bool | None = None,
     axis: int | None = None,
     group_size: int | None = None,
@@ -136,20 +138,22 @@ def quantize(
     step_format: Any = None,
     rounding: Rounding = "nearest_even",
     nonfinite: Nonfinite = "raise",
+    dialect: str | Quantizer | None = None,
     out: Array | None = None,
     threads: int | None = 1,
 ) -> Quantized:
-    """Map numbers linearly to integer codes, with exact rational arithmetic and one rounding.
+    """Map numbers linearly to integer codes: by exact rational arithmetic rounded once, or as another system does.
 
     Parameters
     ----------
     x : array_like
         Numbers of any floating format (or integers), any shape.
-    scheme : {"symmetric", "asymmetric"}
-    bits : int
-        2 to 8.
-    signed : bool
-        int8 codes, or uint8.
+    scheme : {"symmetric", "asymmetric"}, optional
+        Default: symmetric, or the dialect's own.
+    bits : int, optional
+        2 to 8. Default: 8, or the dialect's own.
+    signed : bool, optional
+        int8 codes, or uint8. Default: int8, or the dialect's own.
     narrow : bool, optional
         Whether the lowest code is left out: [-127, 127]. Default: in the signed symmetric scheme.
     axis : int, optional
@@ -176,7 +180,11 @@ def quantize(
     rounding : str
         As for `convert`; of the codes.
     nonfinite : {"raise", "saturate"}
-        NaN and infinity: an error, or infinities to the end codes and NaN to the code nearest the zero point.
+        NaN and infinity: an error, or infinities to the end codes and NaN to the code nearest the zero point. A dialect
+        has codes of its own for them; what is said here goes for the search of a range.
+    dialect : str or Quantizer, optional
+        Quantize as the named system does, bit for bit, by the order and precision of its own operations: parameters,
+        codes, and numbers when dequantized (docs/quantizers.md). It says how to round, and whether zero is included.
     out : ndarray of int8 or uint8, optional
         Where the codes go: contiguous, in the shape of `x`.
     threads : int or None
@@ -198,15 +206,28 @@ def quantize(
 
     Examples
     --------
-    >>> import bitquant as bq
+    >>> import bitquant as bq, numpy as np
     >>> bq.quantize([[1.0, 2.0], [10.0, 40.0]], axis=0).codes
     array([[ 64, 127],
            [ 32, 127]], dtype=int8)
     >>> bq.quantize([0.5, 2.5, -300], step=1).codes
     array([   0,    2, -127], dtype=int8)
+    >>> q = bq.quantize(np.float32([0.5, -1.0, 0.25]), dialect="torch")
+    >>> q.codes, q.step
+    (array([  64, -128,   32], dtype=int8), 0.007843137718737125)
     """
-    choose("scheme", scheme, SCHEMES)
     choose("nonfinite", nonfinite, _NONFINITE)
+    if dialect is not None:
+        if scale is not None or step_format is not None or include_zero or rounding != "nearest_even":
+            raise BitquantError(
+                "a dialect says how it rounds: give no scale (but step), step_format, include_zero or rounding"
+            )
+        return _quantize_by(
+            quantizer(dialect), x, scheme, bits, signed, narrow, (axis, group_size, block_shape), range, step,
+            zero_point, nonfinite, out, threads,
+        )  # fmt: skip
+    scheme, bits, signed = scheme or "symmetric", 8 if bits is None else bits, signed is None or signed
+    choose("scheme", scheme, SCHEMES)
     mode = rounding_index(rounding)
     rounding_name = list(ROUNDINGS)[mode]
     grid = Grid.of(scheme, bits, signed, narrow)
@@ -218,7 +239,7 @@ def quantize(
     parameters = _parameters(
         array, source, scheme, grid, granularity, range, scale, step, zero_point, include_zero, stored, nonfinite
     )
-    codes = _codes_out(out, array, grid)
+    codes = _codes_out(out, array, grid.dtype)
     if array.size:
         _fill(array, source, codes, parameters, grid, granularity, rounding_name, mode, nonfinite, threads)
     return Quantized(
@@ -234,6 +255,89 @@ def quantize(
         parameters=parameters,
         give_back=give_back,
     )
+
+
+def _quantize_by(
+    row: Quantizer,
+    x: Any,
+    scheme: Scheme | None,
+    bits: int | None,
+    signed: bool | None,
+    narrow: bool | None,
+    shares: tuple[Any, Any, Any],
+    given_range: tuple[Any, Any] | None,
+    step: Any,
+    zero_point: Any,
+    nonfinite: Nonfinite,
+    out: Array | None,
+    threads: int | None,
+) -> Quantized:
+    """Quantize as a row of the dialects does."""
+    if scheme is None:
+        scheme = "asymmetric" if zero_point is not None or not row.symmetric else "symmetric"
+    choose("scheme", scheme, SCHEMES)
+    grid, bits = by_dialect.grid_of(row, scheme, bits, signed, narrow)
+    array, give_back = take(x)
+    array, source = with_held_format(array)
+    granularity = Granularity.of(array.shape, *shares)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+    channels = granularity.channels
+    if step is not None:
+        if given_range is not None:
+            raise BitquantError("a step says everything: give no range with it")
+        steps = _floats(step, channels, "step")
+        for number in steps[steps.view(np.int64) <= 0][:1]:
+            raise BitquantError(f"step is {number:g}: it must be positive")
+        zero_points = _floats(0 if zero_point is None else zero_point, channels, "zero_point")
+        found = by_dialect.take_given(row, grid, bits, source, granularity, steps, zero_points)
+    else:
+        if zero_point is not None:
+            raise BitquantError("a zero_point needs the step that it belongs to")
+        if not row.parameters(scheme):
+            other = "choose the other scheme" if row.symmetric or row.asymmetric else "give step= and zero_point="
+            raise BitquantError(f"the dialect {row.name} finds no {scheme} parameters: {other}")
+        ends = {}
+        if by_dialect.needs_peak(row, scheme):
+            if given_range is not None:
+                raise BitquantError(f"the dialect {row.name} looks at all numbers: give no range")
+            ends["peak"] = by_dialect.peaks(array, source, granularity)
+        if given_range is not None:
+            low, high = _pair(given_range)
+            lows, highs = _floats(low, channels, "low"), _floats(high, channels, "high")
+        elif array.size:
+            lows, highs = extremes(array, source, granularity, nonfinite == "raise")
+        else:
+            raise BitquantError("x is empty and has no range: give range= or step=")
+        ends.update(low=lows, high=highs)
+        found = by_dialect.find(row, scheme, grid, bits, source, granularity, ends)
+    codes = _codes_out(out, array, found.dtype)
+    if array.size:
+        by_dialect.fill(found, array, codes, threads)
+    return Quantized(
+        codes=give_back(codes),
+        scheme=scheme,
+        bits=bits,
+        granularity=granularity,
+        rounding=row.codes,
+        step_format=found.step_format,
+        source=source,
+        nonfinite=nonfinite,
+        grid=grid,
+        parameters=found,
+        give_back=give_back,
+    )
+
+
+def _floats(values: Any, channels: int, name: str) -> NDArray[np.float64]:
+    """Numbers given by a caller, one for each channel, as the nearest FP64."""
+    numbers = given_numbers(values, channels, name)
+    return np.array([nearest_float(number) for number in numbers]) if isinstance(numbers, list) else numbers
+
+
+def _pair(given_range: Any) -> tuple[Any, Any]:
+    if not isinstance(given_range, (tuple, list)) or len(given_range) != 2:
+        raise BitquantError(f"range={given_range!r}: give a pair, the low end and the high end")
+    return given_range[0], given_range[1]
 
 
 def dequantize(
@@ -316,9 +420,9 @@ def _parameters(
     if zero_point is not None:
         raise BitquantError("a zero_point needs the scale or step that it belongs to")
     if given_range is not None:
-        if not isinstance(given_range, (tuple, list)) or len(given_range) != 2:
-            raise BitquantError(f"range={given_range!r}: give a pair, the low end and the high end")
-        ends = [given_numbers(end, channels, name) for end, name in zip(given_range, ("low", "high"), strict=True)]
+        ends = [
+            given_numbers(end, channels, name) for end, name in zip(_pair(given_range), ("low", "high"), strict=True)
+        ]
         if any(isinstance(end, list) for end in ends):
             low, high = (end if isinstance(end, list) else exact_numbers(end) for end in ends)
             pairs = list(zip(low, high, strict=True))
@@ -404,12 +508,12 @@ def _fill_wide(
             codes[part][mine] = found
 
 
-def _codes_out(out: Array | None, array: Array, grid: Grid) -> NDArray[Any]:
+def _codes_out(out: Array | None, array: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
     shape = array.shape
     if out is None:
-        return np.empty(shape, grid.dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != grid.dtype or not out.flags.c_contiguous:
-        raise BitquantError(f"out must be a contiguous array of {grid.dtype} and shape {shape}")
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise BitquantError(f"out must be a contiguous array of {dtype} and shape {shape}")
     if not out.flags.writeable:
         raise BitquantError("out is read-only: pass a writable array")
     if np.may_share_memory(out, array) and np.shares_memory(out, array):
