@@ -180,7 +180,7 @@ class Evaluator(Types):
 
 
 def _round_away(numbers: NDArray[Any]) -> NDArray[Any]:
-    whole = np.trunc(numbers)
+    whole: NDArray[Any] = np.trunc(numbers)
     return whole + np.copysign((np.abs(numbers - whole) >= 0.5).astype(numbers.dtype), numbers)
 
 

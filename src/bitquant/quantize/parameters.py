@@ -122,16 +122,17 @@ class Parameters:
     ) -> Parameters:
         """The same for ranges that FP64 does not hold, one by one."""
         found = [_of_range(low, high, scheme, grid, include_zero, step_format) for low, high in ranges]
-        parameters = cls.of_scales([scale for scale, _, _ in found], [point for _, point, _ in found], grid)
+        points = np.array([point for _, point, _ in found], object)
+        parameters = cls.of_scales([scale for scale, _, _ in found], points, grid)
         return replace(parameters, ranges=[ends for _, _, ends in found])
 
     @classmethod
-    def of_scales(cls, given: Sequence[Fraction], zero_points: Sequence[int], grid: Grid) -> Parameters:
+    def of_scales(cls, given: Sequence[Fraction], zero_points: NDArray[Any], grid: Grid) -> Parameters:
         """The parameters given as they are, as rationals."""
         found = cls(_one_each(len(given)), {}, None, (grid.low, grid.high))
         for channel, scale in enumerate(given):
             found._set(channel, scale)
-        found._set_zero_points(np.array(zero_points, object))
+        found._set_zero_points(zero_points)
         return found
 
     @classmethod

@@ -451,7 +451,7 @@ def _given(scale: Any, step: Any, zero_point: Any, channels: int, grid: Grid) ->
         return Parameters.of_scales(values if name == "scale" else [1 / value for value in values], points, grid)
     for number in values[values.view(np.int64) <= 0][:1]:
         raise BitquantError(f"{name} is {number:g}: it must be positive")
-    return Parameters.of_numbers(values, name == "step", np.array(points), grid)
+    return Parameters.of_numbers(values, name == "step", points, grid)
 
 
 def _opposite(low: Any, high: Any) -> bool:
@@ -528,12 +528,16 @@ def _float_format(step_format: Any) -> Format:
     return fmt
 
 
-def _zero_points(zero_point: Any, channels: int) -> list[int]:
+def _zero_points(zero_point: Any, channels: int) -> NDArray[Any]:
+    """Zero points given by a caller, one for each channel: int64 where that holds them, else Python's integers."""
+    given = np.asarray(zero_point)
+    if given.dtype.kind in "iu" and given.dtype != np.uint64 and given.size in (1, channels):
+        return np.broadcast_to(given.reshape(-1).astype(np.int64), channels)
     values = rationals(zero_point, channels, "zero_point")
     for value in values:
         if value.denominator != 1:
             raise BitquantError(f"zero_point is {nearest_float(value):g}: it must be an integer")
-    return [int(value) for value in values]
+    return np.array([int(value) for value in values], object)
 
 
 __all__ = ["asymmetric", "clipped", "dequantize", "quantize", "symmetric"]
