@@ -36,7 +36,7 @@ def extension(source: Path) -> Extension:
         include_dirs=[numpy.get_include(), KERNELS.as_posix()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
         extra_compile_args=compile_arguments(),
-        extra_link_args=[] if sys.platform == "win32" else ["-g0"],
+        extra_link_args=["-s"] if sys.platform == "linux" else [],
     )
 
 

@@ -68,7 +68,7 @@ class Term(Word):
                 return Term(ask, ask.term(Kind.BV_ZERO_EXTEND, *terms, indices=[bits - self.width]))
             case "to":
                 return Term(ask, ask.term(Kind.BV_EXTRACT, *terms, indices=[bits - 1, 0]))
-            case "fadd" | "fsub" | "fless":
+            case "fadd" | "fsub" | "fless" | "cut_off" | "as_float":
                 return ask.by_fpu(operation, self, *others)
         return Term(ask, ask.term(self.KINDS[operation], *terms))
 
@@ -155,12 +155,17 @@ class Question:
     def by_fpu(self, operation, *words):
         """What an FPU does in whatever state: any rounding mode, subnormals taken for zero or made zero, or not."""
         sort = {carrier.width: sort for carrier, sort in SORTS.items()}[words[0].width]
+        mode = self.state.setdefault("mode", MANAGER.mk_const(MANAGER.mk_rm_sort(), "fpu_mode"))
+        if operation == "as_float":
+            result = self.term(Kind.FP_TO_FP_FROM_SBV, mode, words[0].term, indices=sort)
+            return self.bits_of(f"result {len(self.chosen)}", result, sort)
         numbers = [self.flushed("daz", self.number(word, sort), sort) for word in words]
         if operation == "fless":
             return self.is_true(Kind.FP_LT, *numbers)
-        self.state.setdefault("mode", MANAGER.mk_const(MANAGER.mk_rm_sort(), "fpu_mode"))
+        if operation == "cut_off":  # C's cast cuts off in every rounding mode
+            return self.word(Kind.FP_TO_SBV, self.mode("toward_zero"), *numbers, indices=[32])
         kind = {"fadd": Kind.FP_ADD, "fsub": Kind.FP_SUB}[operation]
-        result = self.term(kind, self.state["mode"], *numbers)
+        result = self.term(kind, mode, *numbers)
         return self.bits_of(f"result {len(self.chosen)}", self.flushed("ftz", result, sort), sort)
 
     def flushed(self, flag, number, sort):

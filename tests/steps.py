@@ -120,6 +120,15 @@ class Word:
         """The difference."""
         return self.apply("fsub", other)
 
+    def cut_off(self):
+        """The FP32 number as an int32, which C leaves open where it does not fit."""
+        self.promise((self & 0x7FFFFFFF) < 0x4F000000)
+        return self.apply("cut_off")
+
+    def as_float(self):
+        """The int32 as a FP32 number."""
+        return self.apply("as_float")
+
     def below(self, other):
         """Whether the number is less, which NaN never is."""
         return self.apply("fless", other, bits=1)
@@ -186,6 +195,10 @@ class Int(Word):
         if operation == "slt":
             return type(self)(self.signed < others[0].signed, 1)
         values = [other.value for other in others]
+        if operation == "cut_off":
+            return type(self)(int(np.array(self.value, "u4").view("f4")), 32)
+        if operation == "as_float":
+            return type(self)(bits_of(self.signed, 32), 32)
         if operation in ("fadd", "fsub", "fless"):
             numbers = np.array([self.value, *values], f"u{self.width // 8}").view(f"f{self.width // 8}")
             result = self.OPERATIONS[operation](*numbers)
@@ -406,20 +419,72 @@ class Narrowing(Rounding):
         tiny = self.tiny(negative, significand, exponent, random)
         return over.to(8) * OVERFLOW | (tiny & inexact).to(8) * UNDERFLOW | inexact.to(8) * INEXACT
 
+    def with_sign(self, magnitude, source):
+        """The magnitude with the sign of the source; a zero may drop it."""
+        signed = (source >> (self.carrier.width - self.lane)).to(self.lane)
+        sign = signed & (0 - magnitude | self.row.zero_drops_sign - 1)
+        return magnitude | (0 - (sign >> (self.lane - 1)) & self.row.negative_bits)
+
     def finite(self, source, random=None):
-        """Design B: what the finite path writes, and its flags."""
+        """Design B: what the finite path writes, and the flags if they are told with it."""
         row, top = self.row, self.carrier.top
         negative = (source >> top).to(self.lane)
-        bits = source & ((1 << top) - 1)
-        significand, exponent = self.unpacked(bits)
+        significand, exponent = self.unpacked(source & ((1 << top) - 1))
         exponent = self.clipped(exponent)
         kept = self.round_by(negative, significand, self.cut_of(exponent), self.flip_of(exponent), random)
         magnitude = self.joined(exponent, kept)
         flags = self.flags_of(negative, significand, exponent, magnitude > row.largest, random)
-        magnitude = self.lowered(magnitude, negative)
-        sign = ((0 - (source >> top)) & row.negative_bits).to(self.lane)
-        drops = magnitude.equals(0).to(self.lane) & row.zero_drops_sign
-        return magnitude | (sign & (drops - 1)), flags
+        return self.with_sign(self.lowered(magnitude, negative), source), flags
+
+    def fixed(self, bits):
+        """Design D: the magnitude as a number whose last bit that stays is the bit `gradual_cut`."""
+        row, in_bytes = self.row, self.row.target_size == 1
+        scaled = smaller(bits, bits.constant(row.first, 32)) + row.lift
+        beyond = larger(bits, bits.constant(row.first, 32)) - row.first
+        whole = scaled.cut_off()
+        if in_bytes:
+            return self.raised(whole + (beyond << row.up), smaller(bits, bits.constant(1, 32)))
+        return self.lowered_zero((whole | self.lost_behind(whole, scaled)) + beyond, bits)
+
+    def lost_behind(self, whole, scaled):
+        """The sticky bit."""
+        return whole.as_float().differs(scaled).to(32)
+
+    def looks_closely(self):
+        """Whether the mode tells what is hardly above zero from zero."""
+        return self.mode in ("toward_positive", "toward_negative", "to_odd")
+
+    def raised(self, fixed, least):
+        """What is not zero is at least 1."""
+        return larger(fixed, least) if self.looks_closely() else fixed
+
+    def lowered_zero(self, fixed, bits):
+        """Zero is zero."""
+        return fixed & 0 - bits.differs(0).to(32) if self.looks_closely() else fixed
+
+    def gradual_cut(self):
+        return 24 if self.row.target_size == 1 else self.row.cut
+
+    def gradual(self, source):
+        """Design D: what the finite path writes as bytes and half words."""
+        cut, bits = self.gradual_cut(), source & 0x7FFFFFFF
+        fixed = self.fixed(smaller(bits, bits.constant(self.row.limit, 32)))
+        half = source.constant(1 << (cut - 1), 32)
+        return self.with_sign((fixed + self.increment((fixed >> cut) & 1, source >> 31, half)) >> cut, source)
+
+    def flagged(self, source):
+        """Design G: the flags of a finite number."""
+        row, carrier = self.row, self.carrier
+        negative, bits = (source >> carrier.top).to(1), source & ((1 << carrier.top) - 1)
+        significand, exponent = self.unpacked(bits)
+        cut = at_most(self.cut_of(exponent), self.lane - 1)
+
+        def of_sign(pair):
+            return negative.select(bits.constant(pair[1], bits.width), bits.constant(pair[0], bits.width))
+
+        over, tiny = bits >= of_sign(row.over_first), bits < of_sign(row.tiny_end)
+        inexact = (significand & ((significand.constant(1, self.lane) << cut) - 1)).differs(0) | over
+        return over.to(8) * OVERFLOW | (tiny & inexact).to(8) * UNDERFLOW | inexact.to(8) * INEXACT
 
     def patched(self, source, given, flags):
         """Design D without NaN and the flush rules: zeros, what lies below an unsigned format, infinities."""
@@ -440,8 +505,12 @@ class Narrowing(Rounding):
         return larger(code, code.constant(self.row.offset, self.lane)) - self.row.offset
 
     def run(self, source, random=None):
-        """What in_mode writes for a run of this one number, and its flags: the patch loop only where it needs it."""
-        given, flags = self.finite(source, random)
+        """What is written for a run of this one number, and its flags: the patch loop only where it needs it."""
+        if self.row.target_size < 4:
+            given, flags = self.gradual(source), self.flagged(source)
+        else:
+            given, flags = self.finite(source, random)
+            flags = flags if self.mode == "stochastic" else self.flagged(source)
         code, patched = self.patched(source, given, flags)
         needed = (source & ((1 << self.carrier.top) - 1)) >= (0 if self.row.always_patch else self.carrier.infinity)
         return self.shrunk(needed.select(code, given)), needed.select(patched, flags)
@@ -514,12 +583,21 @@ class ToInteger(Rounding):
             return negative.to(1).select(source.constant(pair[1], top + 1), source.constant(pair[0], top + 1))
 
         over = self.beyond(integer, of_sign(row.most), exponent)
-        lost = doubled & ((source.constant(1, top + 1) << at_most(cut, top)) - 1)
-        flags = over.select(INVALID, (~whole & lost.differs(0)).to(8) * INEXACT)
         integer = magnitude.equals(self.carrier.infinity).select(0, integer) if row.wrap else integer
         integer = (integer ^ (0 - negative)) + negative
         given = integer if row.wrap else over.select(of_sign(row.beyond), integer)
+        over = over if self.mode == "stochastic" else magnitude >= of_sign(row.over_first)
+        flags = over.select(INVALID, self.lost(magnitude).to(8) * INEXACT)
         return given & row.code_mask, flags
+
+    def lost(self, magnitude):
+        """Design D: whether a number is no integer."""
+        if self.carrier is FP32:
+            clamped = smaller(magnitude, magnitude.constant(0x4B800000, 32))
+            return clamped.cut_off().as_float().differs(clamped)
+        significand, exponent = self.unpacked(magnitude)
+        cut = at_most(at_least(0 - exponent + self.point, 0), self.carrier.top)
+        return (significand & ((magnitude.constant(1, 64) << cut) - 1)).differs(0)
 
 
 class Proposal(ToInteger):

@@ -177,26 +177,21 @@ MISUSES = {
     "widen by nothing": lambda: Widen(2, 4),
     "widen by words": lambda: Widen(2, 4, rebias=0, unit=0, shift="13"),
     **{
-        f"narrow from {source} to {target} bytes{', counted' * counted}":
-            lambda sizes=(source, target, counted): Narrow(*sizes)
-        for source, target, counted in (
-            *((2, 2, 0), (1, 1, 0), (4, 8, 0), (8, 1, 0), (8, 2, 0), (4, 3, 0), (4, 0, 0)),
-            *((4, 1, 1), (4, 2, 1), (8, 2, 1), (16, 8, 1)),
-        )
+        f"narrow from {source} to {target} bytes": lambda sizes=(source, target): Narrow(*sizes)
+        for source, target in ((2, 2), (1, 1), (4, 8), (8, 1), (8, 2), (4, 3), (4, 0), (16, 8))
     },
-    "narrow by words": lambda: Narrow(4, 2, False, stored="10"),
+    "narrow by words": lambda: Narrow(4, 2, stored="10"),
     **{
         f"from integers of {source} to {target} bytes": lambda sizes=(source, target): FromInteger(*sizes, True)
         for source, target in ((4, 4), (8, 8), (1, 2), (2, 2), (3, 4), (0, 8))
     },
     **{
-        f"to integers of {target} from {source} bytes{', counted' * counted}":
-            lambda sizes=(source, target, counted): ToInteger(*sizes)
-        for source, target, counted in ((4, 2, 0), (2, 1, 0), (8, 4, 0), (4, 8, 0), (4, 1, 1), (8, 1, 1), (1, 1, 0))
+        f"to integers of {target} from {source} bytes": lambda sizes=(source, target): ToInteger(*sizes)
+        for source, target in ((4, 2), (2, 1), (8, 4), (4, 8), (1, 1))
     },
     **{
         f"shrink {source} to {target} bytes": lambda sizes=(source, target): Shrink(*sizes)
-        for source, target in ((4, 4), (8, 8), (2, 1), (4, 8), (1, 1), (4, 3), (4, 0))
+        for source, target in ((4, 4), (8, 8), (2, 2), (4, 8), (1, 1), (4, 3), (4, 0))
     },
     **{
         f"trim {bits} bits of {size} bytes": lambda size=size, bits=bits: Trim(size, bits, False)

@@ -42,6 +42,11 @@ P3109 = [  # K, P, signed, extended
 ]  # fmt: skip
 CUSTOM = [  # e, m, bias, signed, infinity, nan
     (6, 9, 31, True, True, "ieee"),
+    (5, 14, 15, True, True, "ieee"),  # words of 32 bits from float32
+    (5, 6, -103, True, True, "ieee"),  # as far up as fixed point lifts
+    (4, 10, 102, True, True, "ieee"),  # and as far down
+    (3, 4, 99, True, True, "ieee"),  # the same in bytes
+    (3, 4, 127, True, True, "ieee"),  # with the bias of float32
     (3, 0, 3, True, False, None),  # one digit, ties as IEEE 754 has them
     (3, 0, 3, False, True, None),
     (4, 0, 7, True, True, "negative_zero"),
@@ -76,6 +81,7 @@ def formats():
 FLOATS = formats()
 INTEGERS = {name: (bq.format(name), judge) for name, judge in reference.FORMATS.items() if judge.kind == "integer"}
 BOTH = FLOATS | INTEGERS
+WORDS = "exmy(5, 14)"  # the finite path from float32; float16 and narrower formats have the other one
 DEEP = "exmy(2, 2, bias=1060, infinity=True, nan='negative_zero')"
 LONG = ["float64", "exmy(8, 31)", "exmy(10, 52, infinity=True, nan='negative_zero')", "exmy(5, 30, bias=-10)"]
 FLAG_BITS = {"invalid": 1, "overflow": 2, "underflow": 4, "inexact": 8}
@@ -569,6 +575,21 @@ class NoHiddenBit(Narrowing):
         return magnitude & 0x7FFFFF
 
 
+class NoStickyBit(Narrowing):
+    def lost_behind(self, whole, scaled):
+        return whole & 0
+
+
+class ZeroIsNotZero(Narrowing):
+    def lowered_zero(self, fixed, bits):
+        return fixed
+
+
+class TinyIsNothing(Narrowing):
+    def raised(self, fixed, least):
+        return fixed
+
+
 class NotPatched(Narrowing):
     def patched(self, source, given, flags):
         return given, flags
@@ -599,6 +620,11 @@ class LeavesSomething(ToInteger):
         return significand << at_most(at_least(exponent - self.point, 0), self.carrier.top)
 
 
+class WholeTooSoon(ToInteger):
+    def lost(self, magnitude):
+        return super().lost(smaller(magnitude, magnitude.constant(0x4A800000, 32)))
+
+
 class LosesTwoBits(FromWhole):
     def low_bits(self, full):
         return super().low_bits(full) & 0
@@ -609,6 +635,7 @@ class StickyBitCounts(WholeToCodes):
         return super().all_bits_count(cut) & 0
 
 
+FLAGS_ONLY = {"tiny_end", "over_first"}
 CHANCE = {"bits": 8, "nearest": 1, "even": 1}
 MUTANTS = [  # a step, or one of its numbers, changed; where; how
     (TiesAway, "float32", "float16", "nearest_even", {}),
@@ -617,23 +644,30 @@ MUTANTS = [  # a step, or one of its numbers, changed; where; how
     (AwayFromZero, "float32", "float8_e5m2", "toward_positive", {}),
     (WrongSign, "float64", "float8_e4m3", "toward_negative", {}),
     (OddGoesUpToo, "float32", "tfloat32", "to_odd", {}),
-    (NoFlip, "float32", "binary8p1se", "nearest_even", {}),
-    (RebiasOff, "float32", "float16", "toward_zero", {}),
+    (NoFlip, "float64", "binary8p1se", "nearest_even", {}),
+    (RebiasOff, "float32", WORDS, "toward_zero", {}),
     (Narrowing, "float64", "float16", "toward_zero", {"knee": 1029}),
-    (SubnormalsLoseOneLess, "float32", "float16", "nearest_even", {}),
+    (SubnormalsLoseOneLess, "float32", WORDS, "nearest_even", {}),
     (SubnormalsLoseOneLess, "float64", "float32", "toward_zero", {}),
-    (NoCarryIntoTheExponent, "float32", "float16", "nearest_even", {}),
-    (NoCeiling, "float32", "float16", "nearest_even", {}),
-    (OneCeiling, "float32", "float16", "toward_positive", {}),
+    (NoCarryIntoTheExponent, "float32", WORDS, "nearest_even", {}),
+    (NoCeiling, "float32", WORDS, "nearest_even", {}),
+    (OneCeiling, "float32", WORDS, "toward_positive", {}),
     (NotSticky, "float64", "float32", "nearest_even", {}),
     (OneBitNotSticky, "float64", "float32", "toward_positive", {}),
     (ExponentNotLowered, "float64", "float32", "nearest_even", {}),
     (NotNormalised, "float64", DEEP, "nearest_even", {}),
-    (NoHiddenBit, "float32", "bfloat16", "toward_zero", {}),
+    (NoHiddenBit, "float32", WORDS, "toward_zero", {}),
     (NotPatched, "float32", "float16", "toward_zero", {}),
-    (Narrowing, "float32", "float16", "nearest_even", {"tiny_before": 1}),
+    (NoStickyBit, "float32", "float16", "nearest_even", {}),
+    (ZeroIsNotZero, "float32", "float16", "toward_positive", {}),
+    (TinyIsNothing, "float32", "float8_e4m3fn", "toward_negative", {}),
+    (Narrowing, "float32", "float8_e5m2", "nearest_even", {"lift": 39 << 23}),
+    (Narrowing, "float32", "float8_e5m2", "nearest_away", {"up": 2}),
+    (Narrowing, "float32", "float16", "to_odd", {"first": 0x38000000}),
+    (Narrowing, "float32", "float16", "nearest_even", {"tiny_end": (0x38800000, 0x387FF000)}),
+    (Narrowing, "float64", "float16", "toward_zero", {"over_first": (0x40F0000000000000, 0x40EFFFFFFFFFFFFF)}),
     (Narrowing, "float32", "float8_e4m3fnuz", "nearest_even", {"zero_drops_sign": 0}),
-    (Narrowing, "float32", "float8_e4m3fn", "nearest_even", {"largest": 0x7F, "ceiling": (0x7F, 0x7F)}),
+    (Narrowing, "float32", "float8_e4m3fn", "nearest_even", {"limit": 0x43E00000}),
     (Narrowing, "float32", "binary8p4ue", "nearest_even", {"always_patch": 0}),
     (Narrowing, "float64", "float8_e8m0fnu", "nearest_even", {"offset": 0}),
     (ReachesTooFar, "float32", "float16", (8, "C"), {}),
@@ -643,7 +677,9 @@ MUTANTS = [  # a step, or one of its numbers, changed; where; how
     (CutOneTooFew, "float32", "int8", "nearest_even", {}),
     (LaneIsNoLimit, "float64", "uint64", "nearest_even", {}),
     (LeavesSomething, "float32", "int32", "wrap", {}),
-    (ToInteger, "float64", "int8", "toward_zero", {"most": (127, 127)}),
+    (ToInteger, "float64", "int8", "toward_zero", {"most": (128, 128)}),
+    (ToInteger, "float64", "int8", "toward_zero", {"over_first": (0x4060000000000000,) * 2}),
+    (WholeTooSoon, "float32", "int32", "nearest_even", {}),
     (LosesTwoBits, "int64", "float64", "toward_positive", {}),
     (StickyBitCounts, "uint64", "exmy(8, 31)", (32, "A"), {}),
 ]
@@ -673,7 +709,7 @@ def test_a_mutant_is_refuted_by_an_input_that_the_reference_confirms(proof, mode
     right, flags = reference.convert(code, judge, BOTH[target][1], **rules)
     right = right, sum(FLAG_BITS[flag] for flag in flags)
     assert run(steps, code, random, Unbound) != right
-    if issubclass(model, Narrowing) and target in NAMED and mode in proof.SMT_MODES and "tiny_before" not in changes:
+    if issubclass(model, Narrowing) and target in NAMED and mode in proof.SMT_MODES and not FLAGS_ONLY & set(changes):
         ask, claim, _ = fp_to_fp(proof, source, target, mode, model=model, **changes)
         assert ask.refute(claim, promises=False) is not None
     if random is not None:
@@ -707,7 +743,7 @@ def test_a_number_that_doubts_too_little_is_refuted(proof):
 
 def test_a_shift_that_c_leaves_open_is_refuted(proof):
     """Under SMT-LIB such a shift gives zero, so that only the promise tells."""
-    ask, claim, steps = narrowing(proof, "float32", "float16", "toward_zero", lowest=1)
+    ask, claim, steps = narrowing(proof, "float32", WORDS, "toward_zero", lowest=1)
     found = ask.refute(claim)
     assert found is not None
     assert ask.refute(claim, promises=False) is None

@@ -249,9 +249,32 @@ def _shrunk(stage: Stage, target: Format) -> tuple[Stage, ...]:
 def _word(target: Format, carrier: Format, rules: Rules) -> int:
     """The size of the words that the narrowing stage writes."""
     if carrier is FP32:
-        return target.code_dtype.itemsize if target.zero and not rules.counts else 4
+        return 4 if _gradual(target, rules) is None or target.bits > 16 else 1 if _in_byte(target) else 2
     jammed = target.significand_bits <= 26 and target.magnitude_bits <= 31 and target.bias <= FP64.bias
     return 4 if jammed and not isinstance(rules.rounding, Stochastic) else 8
+
+
+def _gradual(target: Format, rules: Rules) -> tuple[int, int, int] | None:
+    """The numbers `first`, `lift` and `up` for Design D of narrow.pyx; None where a target or a rule does not allow it.
+
+    A code has to be odd where its significand is, and a subnormal FP32 number has to come out below 1.
+    """
+    stored = target.significand_bits
+    odd_as_code = stored > 0 or target.ties == "code"
+    if not (target.zero and odd_as_code) or isinstance(rules.rounding, Stochastic):
+        return None
+    up = stored + 1 if _in_byte(target) else 0
+    if target.bias == FP32.bias:
+        return 0, 0, up
+    lift = FP32.significand_bits + up - target.min_exponent
+    if not 0 < lift < FP32.bias:
+        return None
+    return (target.min_exponent + FP32.bias) << FP32.significand_bits, lift << FP32.significand_bits, up
+
+
+def _in_byte(target: Format) -> bool:
+    """Whether narrow.pyx writes the codes as bytes: they need a bit more to be rounded in."""
+    return target.magnitude_bits <= 7
 
 
 def carries(carrier: Format, source: Format, target: Format) -> bool:
@@ -286,33 +309,40 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
     # Design C of narrow.pyx: which magnitudes of the carrier are ordinary. With the same bias subnormals are, too,
     # as long as nobody asks for their flags.
     same = bias == carrier.bias and not (rules.counts or flush_input or flush_output)
-    ordinary = stored > 0 and size < 8 and target.max <= carrier.max
+    ordinary = stored > 0 and size < 8 and target.max <= carrier.max and not isinstance(rules.rounding, Stochastic)
     # The code given for NaN where a rule puts NaN for a number; the largest number where the format has none.
     undefined = (target.nan_code or 0) + higher if target.has_nan else 0
-    beyond = tuple(largest + _overflows(target, rules, negative) for negative in (False, True))
+    beyond = largest + _overflows(target, rules, False), largest + _overflows(target, rules, True)
     stays = rules._replace(overflow="ieee") if rules.overflow == "saturate_finite" else rules
-    infinity = tuple(largest + _overflows(target, stays, negative) for negative in (False, True))
+    infinity = largest + _overflows(target, stays, False), largest + _overflows(target, stays, True)
     if target.infinity and rules.overflow != "saturate":
         infinity = (largest + 1, largest + 1)
     below = undefined if rules.overflow in ("ieee", "nan", "raise") else 0
     plain_below = below == (1 << target.magnitude_bits) - 1 and not (higher or rules.counts)
     lost = 0 if rules.overflow == "saturate" else undefined  # for −infinity
     keeps_payload = target.nan == "ieee" and rules.nan in ("preserve", "raise")
+    first, lift, up = (_gradual(target, rules) if carrier is FP32 else None) or (0, 0, 0)
     no_zero = higher and rules.overflow == "nan"
     return Narrow(
         carrier.code_dtype.itemsize,
         size,
-        rules.counts,
         mode=rounding_index(rules.rounding),
         one=1,
         chance=_chance(rules.rounding),
+        counted=rules.counts,
         tiny_before=rules.tininess == "before",
+        over_first=_over_first(target, higher, carrier, rules),
+        tiny_end=_tiny_end(target, higher, carrier, rules),
         rebias=carrier.bias - bias,
         exponent_end=2**target.exponent_bits + higher,
         lowest=_lowest(carrier.bias - bias, point - stored, size, rules),
         stored=stored,
         cut=point - stored,
         knee=carrier.bias - bias + 1 + point - stored,
+        limit=_limit(target, beyond) if carrier is FP32 else 0,
+        first=first,
+        lift=lift,
+        up=up,
         code_parity=stored == 0 and target.ties == "code",
         sign_shift=target.magnitude_bits if target.signed else 0,
         sign_bit=sign,
@@ -366,6 +396,68 @@ def _overflows(target: Format, rules: Rules, negative: bool) -> bool:
     return rules.overflow == "nan" or nearest or rules.rounding == away
 
 
+def _over_first(target: Format, higher: int, carrier: Format, rules: Rules) -> tuple[int, int]:
+    """The carrier's bits of the smallest positive and negative magnitude that is rounded beyond the largest number."""
+    code, (low, unit) = target.largest_code + higher, _size(target, target.largest_code + higher, higher)
+    odd = bool(code & 1) or (target.significand_bits == 0 and target.ties != "code")
+    return _first_up(low, _size(target, code + 1, higher)[0], unit, odd, carrier, rules)
+
+
+def _size(target: Format, code: int, higher: int) -> tuple[int, int]:
+    """The number of a magnitude, which is that much higher, as an even integer times 2^unit, with one unit for all."""
+    stored = target.significand_bits
+    field, fraction = code >> stored, code & ((1 << stored) - 1)
+    return ((1 << stored) + fraction) << field if field else 2 * fraction, -(target.bias + higher + stored)
+
+
+def _limit(target: Format, ceiling: tuple[int, int]) -> int:
+    """FP32's bits of the number of a ceiling; just below the higher one where there are two (narrow.pyx, Design D)."""
+    number = least_bits(*_size(target, max(ceiling), 0), True, FP32)
+    return number - (ceiling[0] != ceiling[1])
+
+
+def _tiny_end(target: Format, higher: int, carrier: Format, rules: Rules) -> tuple[int, int]:
+    """The carrier's bits of the smallest positive and negative magnitude that is not tiny.
+
+    After rounding that is one which becomes the smallest normal number although the exponent could be smaller.
+    """
+    stored, unit = target.significand_bits, -1 - (target.bias + higher + target.significand_bits)
+    if rules.tininess == "before":
+        return (least_bits(4 << stored, unit, True, carrier),) * 2
+    odd = stored > 0 or target.ties != "code"
+    return _first_up((4 << stored) - 2, 4 << stored, unit, odd, carrier, rules)
+
+
+def _first_up(low: int, high: int, unit: int, odd: bool, carrier: Format, rules: Rules) -> tuple[int, int]:
+    """The carrier's bits of the smallest magnitudes that are not rounded to low · 2^unit any more but to high · 2^unit.
+
+    The first for positive numbers, the second for negative ones. `odd` tells whether `low` is.
+    """
+    middle = least_bits((low + high) // 2, unit, odd or rules.rounding != "nearest_even", carrier)
+    above, at = least_bits(low, unit, False, carrier), least_bits(high, unit, True, carrier)
+    return {
+        "nearest_even": (middle, middle),
+        "nearest_away": (middle, middle),
+        "toward_zero": (at, at),
+        "toward_positive": (above, at),
+        "toward_negative": (at, above),
+        "to_odd": (at, at) if odd else (above, above),
+    }.get(rules.rounding if isinstance(rules.rounding, str) else "", (0, 0))
+
+
+def least_bits(integer: int, unit: int, included: bool, carrier: Format) -> int:
+    """The bits of the smallest carrier number that is not below integer · 2^unit, or not at it either.
+
+    Beyond the largest number comes infinity.
+    """
+    stored, least = carrier.significand_bits, carrier.min_exponent
+    exponent = max(integer.bit_length() - 1 + unit, least) if integer else least
+    down = exponent - stored - unit
+    kept = integer >> down if down > 0 else integer << -down
+    below = not included or (down > 0 and kept << down != integer)
+    return min(((exponent - least) << stored) + kept + below, carrier.infinity_code or 0)
+
+
 def _nan_codes(target: Format, rules: Rules, higher: int) -> tuple[int, int]:
     """The codes given for a positive and a negative NaN."""
     sign = 1 << target.magnitude_bits if target.signed else 0
@@ -393,14 +485,19 @@ def _chance(rounding: str | Stochastic) -> dict[str, Any]:
 
 def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -> Stage:
     size, word = target.code_dtype.itemsize, carrier.code_dtype.itemsize
+    most, least = target.largest_code, -int(target.min)
     return ToInteger(
         word,
-        size if size == 1 and not rules.counts else word,
-        rules.counts,
+        size if size == 1 else word,
         mode=rounding_index(rules.rounding),
         one=1,
         chance=_chance(rules.rounding),
-        most=(target.largest_code, -int(target.min)),
+        counted=rules.counts,
+        over_first=(
+            _first_up(2 * most, 2 * most + 2, -1, bool(most & 1), carrier, rules)[0],
+            _first_up(2 * least, 2 * least + 2, -1, bool(least & 1), carrier, rules)[1],
+        ),
+        most=(most, least),
         beyond=_integer_beyond(target, rules),
         wrap=rules.overflow == "wrap",
         saturates=rules.overflow == "saturate",

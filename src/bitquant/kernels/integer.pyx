@@ -6,14 +6,16 @@
 #     as wide as the source, so wrapping keeps the true low bits of any number.
 # (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special
 #     case.
-# (C) Where nothing is counted and everything saturates, a number proposes its integer first (propose.pxd), FP32 one
-#     of up to 16 bits, FP64 one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the
-#     integers.
-# (D) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows.
+# (C) Where everything saturates, a number proposes its integer first (propose.pxd), FP32 one of up to 16 bits, FP64
+#     one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the integers.
+# (D) Flags are a second loop over the same run, as in narrow.pyx: a threshold tells what is out of range, the bits
+#     behind the point what is inexact. Only under stochastic rounding the first loop tells.
+# (E) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows. The integers that decide
+#     are words as wide as the lane in any case: a loop of its own, so that it exists once.
 """
 
 from bitquant.kernels.machine cimport (
-    carrier, code, int32_t, int64_t, loop, place, select, uint8_t, uint32_t, uint64_t,
+    bits_of_float, carrier, code, float_of_bits, int32_t, int64_t, loop, place, select, uint8_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.propose cimport propose, real
@@ -28,6 +30,8 @@ cdef struct Range:
     int mode
     uint64_t one                # 1 (rounding.pxd, Design C)
     Chance chance               # of mode STOCHASTIC
+    bint counted                # flags are asked for
+    uint64_t over_first[2]      # the smallest source magnitudes that are out of range
     uint64_t most[2]            # largest magnitude of a positive and of a negative number
     uint64_t beyond[2]          # code given for a number out of range ...
     bint wrap                   # ... unless its low bits are
@@ -41,13 +45,16 @@ cdef struct Range:
 
 
 cdef inline void to_integer(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r,
-    const uint32_t *words, Tally *tally, size_t n, place zero
+    const Mode mode, const carrier *source, carrier *target, uint8_t *overs, const Range *r, const uint32_t *words,
+    Tally *tally, size_t n, place zero
 ) noexcept nogil:
-    """The type of `zero` is that of exponents: as wide as the carrier, or GCC 12 does not vectorise."""
+    """The type of `zero` is that of exponents: as wide as the carrier, or GCC 12 does not vectorise.
+
+    Under stochastic rounding `overs` is written: whether a number is out of range.
+    """
     cdef Range row = r[0]
-    cdef carrier negative, magnitude, significand, rounded, integer, most, over, nan, inexact, flags, infinity, whole
-    cdef carrier hidden, fits, wrap = row.wrap, all_invalid = 0, all_inexact = 0, nans = 0, ranges = 0, random = 0
+    cdef carrier negative, magnitude, significand, rounded, integer, most, over, nan, infinity, whole
+    cdef carrier hidden, fits, wrap = row.wrap, nans = 0, random
     cdef place exponent, cut, left, stored, bias, top
     cdef size_t i
     if carrier is uint32_t:
@@ -68,8 +75,8 @@ cdef inline void to_integer(
         if mode == STOCHASTIC:
             random = words[i]
             rounded = round_by_chance(significand << 1, cut, random, &row.chance, <carrier> row.one)
-        cut = cut if cut < top else top
-        if mode != STOCHASTIC:
+        else:
+            cut = cut if cut < top else top
             rounded = round_off(mode, significand << 1, <carrier> cut, negative, <carrier> 0, <carrier> row.one)
         left = left if left > 0 else 0
         fits = left <= top
@@ -78,26 +85,67 @@ cdef inline void to_integer(
         most = select[carrier](negative, <carrier> row.most[1], <carrier> row.most[0])
         nan = magnitude > infinity
         over = <carrier> (integer > most) | <carrier> (exponent > bias + top)
-        inexact = (whole ^ 1) & <carrier> (((significand << 1) & ((<carrier> row.one << <carrier> cut) - 1)) != 0)
         integer = select[carrier](wrap & <carrier> (magnitude == infinity), 0, integer)
         integer = (integer ^ (0 - negative)) + negative
         integer = select[carrier](
             over & (wrap ^ 1), select[carrier](negative, <carrier> row.beyond[1], <carrier> row.beyond[0]), integer
         )
-        target[i] = <code> select[carrier](nan, <carrier> row.nan, integer & <carrier> row.code_mask)
+        target[i] = select[carrier](nan, <carrier> row.nan, integer & <carrier> row.code_mask)
         nans += nan
-        if counted:
-            over = over | nan
-            flags = select[carrier](over, INVALID, inexact * INEXACT)
-            mask[i] = <uint8_t> flags
-            all_invalid += over
-            all_inexact += inexact & ~over & 1
-            ranges += over & ~nan & 1
+        if mode == STOCHASTIC:
+            overs[i] = <uint8_t> over
     tally.nans += nans * row.refuse_nan
-    if counted:
-        tally.invalid += all_invalid
-        tally.inexact += all_inexact
-        tally.ranges += ranges * row.refuse_range + all_inexact * row.refuse_inexact
+
+
+cdef inline void flag(
+    const carrier *source, uint8_t *mask, const Range *r, Tally *tally, size_t n, place zero
+) noexcept nogil:
+    """Design D, for at most RUN numbers."""
+    cdef Range row = r[0]
+    cdef carrier flags[RUN]
+    cdef carrier negative, magnitude, significand, over, inexact, nan, infinity, hidden, one = <carrier> row.one
+    cdef carrier all_invalid = 0, all_inexact = 0, ranges = 0
+    cdef place cut, stored, bias, top
+    cdef carrier by_chance = row.mode == STOCHASTIC
+    cdef size_t i
+    if carrier is uint32_t:
+        stored, bias, top, infinity = 23, 127, 31, 0x7F800000
+    else:
+        stored, bias, top, infinity = 52, 1023, 63, 0x7FF0000000000000ULL
+    hidden = (<carrier> 1) << stored
+    for i in range(n):
+        flags[i] = 0
+    if by_chance:
+        for i in range(n):
+            flags[i] = mask[i]
+    for i in range(n):
+        negative = source[i] >> top
+        magnitude = source[i] & (infinity | (hidden - 1))
+        magnitude = select[carrier](magnitude >= <carrier> row.flush_input, magnitude, 0)
+        if carrier is uint32_t:  # an integer is itself when it is cut off to one, and so is 2^24
+            significand = magnitude if magnitude < 0x4B800000 else 0x4B800000
+            inexact = bits_of_float(<float> <int32_t> float_of_bits(significand)) != significand
+        else:
+            significand = (magnitude & (hidden - 1)) | hidden
+            significand = magnitude if magnitude < significand else significand
+            cut = stored + bias - <place> ((magnitude if magnitude >= hidden else hidden) >> stored)
+            cut = cut if cut > 0 else 0
+            cut = cut if cut < top else top
+            inexact = (significand & ((one << <carrier> cut) - 1)) != 0
+        over = magnitude >= select[carrier](negative, <carrier> row.over_first[1], <carrier> row.over_first[0])
+        over = select[carrier](by_chance, flags[i], over)
+        nan = magnitude > infinity
+        inexact = inexact & ((over | nan) ^ 1)
+        flags[i] = (over | nan) * INVALID | inexact * INEXACT
+        all_invalid += over | nan
+        all_inexact += inexact
+        ranges += over & (nan ^ 1)
+    if tally.masked:
+        for i in range(n):
+            mask[i] = <uint8_t> flags[i]
+    tally.invalid += all_invalid
+    tally.inexact += all_inexact
+    tally.ranges += ranges * row.refuse_range + all_inexact * row.refuse_inexact
 
 
 cdef inline bint proposed(
@@ -118,102 +166,126 @@ cdef inline bint proposed(
     return farthest <= certain
 
 
-cdef inline void in_runs(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r,
-    Tally *tally, size_t n
+cdef inline void to_integer_by_mode(
+    const carrier *source, carrier *target, uint8_t *overs, const Range *r, Tally *tally, size_t at, size_t n,
+    place zero
 ) noexcept nogil:
     cdef uint32_t made[4 * COUNTERS]
-    cdef const uint32_t *words = NULL
-    cdef bint sure, hopeful = r.saturates and not r.flush_input
-    cdef bint nearest = mode == NEAREST_EVEN or mode == NEAREST_AWAY
+    cdef const uint32_t *words
+    if r.mode == NEAREST_EVEN:
+        to_integer(NEAREST_EVEN, source, target, overs, r, NULL, tally, n, zero)
+    elif r.mode == NEAREST_AWAY:
+        to_integer(NEAREST_AWAY, source, target, overs, r, NULL, tally, n, zero)
+    elif r.mode == TOWARD_ZERO:
+        to_integer(TOWARD_ZERO, source, target, overs, r, NULL, tally, n, zero)
+    elif r.mode == TOWARD_POSITIVE:
+        to_integer(TOWARD_POSITIVE, source, target, overs, r, NULL, tally, n, zero)
+    elif r.mode == TOWARD_NEGATIVE:
+        to_integer(TOWARD_NEGATIVE, source, target, overs, r, NULL, tally, n, zero)
+    elif r.mode == TO_ODD:
+        to_integer(TO_ODD, source, target, overs, r, NULL, tally, n, zero)
+    else:
+        words = words_of(tally, made, at, n, &r.chance)
+        to_integer(STOCHASTIC, source, target, overs, r, words, tally, n, zero)
+
+
+cdef loop decide_32(
+    const uint32_t *source, uint32_t *target, uint8_t *mask, const Range *r, Tally *tally, size_t at, size_t n
+) noexcept nogil:
+    """At most RUN numbers, the first of which is the block's number `at`."""
+    to_integer_by_mode(source, target, mask, r, tally, at, n, <int32_t> 0)
+
+
+cdef loop decide_64(
+    const uint64_t *source, uint64_t *target, uint8_t *mask, const Range *r, Tally *tally, size_t at, size_t n
+) noexcept nogil:
+    to_integer_by_mode(source, target, mask, r, tally, at, n, <int64_t> 0)
+
+
+cdef loop flag_32(const uint32_t *source, uint8_t *mask, const Range *r, Tally *tally, size_t n) noexcept nogil:
+    flag(source, mask, r, tally, n, <int32_t> 0)
+
+
+cdef loop flag_64(const uint64_t *source, uint8_t *mask, const Range *r, Tally *tally, size_t n) noexcept nogil:
+    flag(source, mask, r, tally, n, <int64_t> 0)
+
+
+cdef inline bint proposed_by_mode(
+    const real *source, code *target, const Range *r, size_t n, carrier certain, place zero
+) noexcept nogil:
+    if r.mode == NEAREST_EVEN:
+        return proposed(NEAREST_EVEN, source, target, r, n, certain, zero)
+    if r.mode == NEAREST_AWAY:
+        return proposed(NEAREST_AWAY, source, target, r, n, certain, zero)
+    if r.mode == TOWARD_ZERO:
+        return proposed(TOWARD_ZERO, source, target, r, n, certain, zero)
+    if r.mode == TOWARD_POSITIVE:
+        return proposed(TOWARD_POSITIVE, source, target, r, n, certain, zero)
+    if r.mode == TOWARD_NEGATIVE:
+        return proposed(TOWARD_NEGATIVE, source, target, r, n, certain, zero)
+    return proposed(TO_ODD, source, target, r, n, certain, zero)
+
+
+cdef inline void in_runs(
+    const carrier *source, code *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
+) noexcept nogil:
+    cdef carrier integers[RUN]
+    cdef bint sure, hopeful = r.saturates and not r.flush_input and r.mode != STOCHASTIC
+    cdef bint nearest = r.mode == NEAREST_EVEN or r.mode == NEAREST_AWAY
     # A distance below one half decides. The modes that add or subtract a half are off by 2^-16 at most below 512,
     # and by 2^-8 below 2^17; FP64 by less than 2^-18 below 2^33.
     cdef uint32_t certain = 0x3EFFFFFF if nearest else 0x3EFFF000 if r.most[0] < 500 else 0x3EFC0000
-    if carrier is uint32_t:
-        hopeful = hopeful and r.most[0] < 1 << 16
-    else:
-        hopeful = hopeful and r.most[0] < 1ULL << 33
-    cdef size_t at = 0, length
+    cdef size_t at = 0, length, i
+    hopeful = hopeful and r.most[0] < (<uint64_t> 1 << (16 if sizeof(carrier) == 4 else 33))
     while at < n:
         length = n - at if n - at < RUN else RUN
         sure = False
-        if mode == STOCHASTIC:
-            words = words_of(tally, made, at, length, &r.chance)
-        elif not counted and carrier is uint32_t:
-            if hopeful:
-                sure = proposed(
-                    mode, <const float *> source + at, target + at, r, length, <uint32_t> certain, <int32_t> 0
-                )
-        elif not counted:
-            if hopeful:
-                sure = proposed(
-                    mode, <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL,
-                    <int64_t> 0,
+        if hopeful:
+            if carrier is uint32_t:
+                sure = proposed_by_mode(<const float *> source + at, target + at, r, length, certain, <int32_t> 0)
+            else:
+                sure = proposed_by_mode(
+                    <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL, <int64_t> 0
                 )
         if not sure:
             if carrier is uint32_t:
-                to_integer(mode, counted, source + at, target + at, mask + at, r, words, tally, length, <int32_t> 0)
+                decide_32(source + at, integers, mask + at, r, tally, at, length)
             else:
-                to_integer(mode, counted, source + at, target + at, mask + at, r, words, tally, length, <int64_t> 0)
+                decide_64(source + at, integers, mask + at, r, tally, at, length)
+            for i in range(length):
+                target[at + i] = <code> integers[i]
+        if r.counted:
+            if carrier is uint32_t:
+                flag_32(source + at, mask + at, r, tally, length)
+            else:
+                flag_64(source + at, mask + at, r, tally, length)
         at += length
-
-
-cdef inline void in_mode(
-    const bint counted, const carrier *source, code *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
-) noexcept nogil:
-    """Picks the loop of the row's rounding mode."""
-    if r.mode == NEAREST_EVEN:
-        in_runs(NEAREST_EVEN, counted, source, target, mask, r, tally, n)
-    elif r.mode == NEAREST_AWAY:
-        in_runs(NEAREST_AWAY, counted, source, target, mask, r, tally, n)
-    elif r.mode == TOWARD_ZERO:
-        in_runs(TOWARD_ZERO, counted, source, target, mask, r, tally, n)
-    elif r.mode == TOWARD_POSITIVE:
-        in_runs(TOWARD_POSITIVE, counted, source, target, mask, r, tally, n)
-    elif r.mode == TOWARD_NEGATIVE:
-        in_runs(TOWARD_NEGATIVE, counted, source, target, mask, r, tally, n)
-    elif r.mode == TO_ODD:
-        in_runs(TO_ODD, counted, source, target, mask, r, tally, n)
-    else:
-        in_runs(STOCHASTIC, counted, source, target, mask, r, tally, n)
 
 
 # The loops that exist.
 
-cdef loop plain_32_to_8(
+cdef loop integer_32_to_8(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    in_mode(False, <const uint32_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+    in_runs(<const uint32_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
 
 
-cdef loop plain_64_to_8(
+cdef loop integer_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    in_mode(False, <const uint64_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
+    in_runs(<const uint32_t *> source, <uint32_t *> target, mask, <const Range *> row, tally, n)
 
 
-cdef loop plain_32_to_32(
+cdef loop integer_64_to_8(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    in_mode(False, <const uint32_t *> source, <uint32_t *> target, mask, <const Range *> row, tally, n)
+    in_runs(<const uint64_t *> source, <uint8_t *> target, mask, <const Range *> row, tally, n)
 
 
-cdef loop plain_64_to_64(
+cdef loop integer_64_to_64(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    in_mode(False, <const uint64_t *> source, <uint64_t *> target, mask, <const Range *> row, tally, n)
-
-
-cdef loop counted_32_to_32(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    in_mode(True, <const uint32_t *> source, <uint32_t *> target, mask, <const Range *> row, tally, n)
-
-
-cdef loop counted_64_to_64(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    in_mode(True, <const uint64_t *> source, <uint64_t *> target, mask, <const Range *> row, tally, n)
+    in_runs(<const uint64_t *> source, <uint64_t *> target, mask, <const Range *> row, tally, n)
 
 
 cdef class ToInteger(Stage):
@@ -221,17 +293,15 @@ cdef class ToInteger(Stage):
 
     cdef Range numbers
 
-    def __init__(self, int source_size, int target_size, bint counted, **numbers):
+    def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.numbers
-        if source_size not in (4, 8) or not (target_size == source_size or (target_size == 1 and not counted)):
-            raise ValueError("integers as wide as the carrier; or of one byte, where nothing is counted")
+        if source_size not in (4, 8) or target_size not in (1, source_size):
+            raise ValueError("integers of one byte, or as wide as the carrier, of 4 or 8 bytes")
         row.update(numbers)
         self.numbers = row
         self.row = &self.numbers
         self.source_size, self.target_size = source_size, target_size
-        if counted:
-            self.block = <Block> counted_32_to_32 if source_size == 4 else <Block> counted_64_to_64
-        elif target_size == 1:
-            self.block = <Block> plain_32_to_8 if source_size == 4 else <Block> plain_64_to_8
+        if target_size == 1:
+            self.block = <Block> integer_32_to_8 if source_size == 4 else <Block> integer_64_to_8
         else:
-            self.block = <Block> plain_32_to_32 if source_size == 4 else <Block> plain_64_to_64
+            self.block = <Block> integer_32_to_32 if source_size == 4 else <Block> integer_64_to_64

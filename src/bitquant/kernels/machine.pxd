@@ -5,6 +5,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 cdef extern from "clones.h" nogil:
     ctypedef void loop "BITQUANT_LOOP"
     uint32_t bits_of_float(float x) noexcept
+    float float_of_bits(uint32_t bits) noexcept
     uint64_t bits_of_double(double x) noexcept
     float float_of_bits(uint32_t bits) noexcept
     double double_of_bits(uint64_t bits) noexcept

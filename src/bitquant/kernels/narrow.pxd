@@ -1,8 +1,9 @@
 """Narrowing: FP32 or FP64 to a floating format, with one rounding."""
 
-from bitquant.kernels.machine cimport int32_t, lane, place, uint32_t, uint64_t
+from bitquant.kernels.fields cimport significand32, significand64_jammed, significand64_wide
+from bitquant.kernels.machine cimport carrier, int32_t, int64_t, lane, place, uint32_t, uint64_t
 from bitquant.kernels.rounding cimport STOCHASTIC, Chance, Mode, round_by_chance, round_off
-from bitquant.kernels.stage cimport INEXACT, OVERFLOW, UNDERFLOW, Stage
+from bitquant.kernels.stage cimport Stage
 
 # A target format together with the rules, as plain numbers. "magnitude" is a code without its sign bit; a pair is for
 # positive and negative numbers.
@@ -10,13 +11,20 @@ cdef struct Target:
     int mode                    # rounding.Mode
     uint64_t one                # 1 (rounding.pxd, Design C)
     Chance chance               # of mode STOCHASTIC
+    bint counted                # flags are asked for
     bint tiny_before            # tininess: before rounding, or after
+    uint64_t over_first[2]      # the smallest source magnitudes that overflow ...
+    uint64_t tiny_end[2]        # ... and that are not tiny
     int32_t rebias              # bias of the source minus bias of the target
     int32_t exponent_end        # one beyond the largest exponent field
     int32_t lowest              # source exponents are raised to this one: all bits are lost there as well
     uint32_t stored             # stored significand bits
     uint32_t cut                # bits of the lane's significand below the target's last bit; at least 2
     int32_t knee                # cut + the source exponent of the smallest normal number
+    uint32_t limit              # Design D of narrow.pyx: FP32's bits to which magnitudes are lowered, ...
+    uint32_t first              # ... of the smallest normal number, 0 where it is FP32's own, ...
+    uint32_t lift               # ... what is added to those below, ...
+    uint32_t up                 # ... and by how much those beyond are moved up, for bytes
     uint32_t code_parity        # 1 where the parity of a code, not of its significand, makes it even
     uint32_t sign_shift
     uint64_t sign_bit           # 0 where the format has no sign
@@ -84,18 +92,18 @@ cdef inline lane round_pack(
     return ((<lane> (cut - lost)) << t.stored) + kept
 
 
-cdef inline lane flags_of(
-    const Mode mode, lane negative, lane significand, place exponent, lane over, lane random, const Target *t
-) noexcept nogil:
-    """The flags of one finite number (IEEE 754-2019 clause 7), as bits of stage.Flag."""
-    cdef lane one = <lane> t.one, flip = flip_of(exponent, t, significand)
-    cdef place cut = cut_of(exponent, t), most = 8 * sizeof(lane) - 1
-    # Below the smallest normal number: it loses more bits than a normal one, or lacks the hidden bit already.
-    cdef lane below = <lane> (significand != 0) & (
-        <lane> (cut > <place> t.cut) | <lane> (significand < (one << (t.stored + t.cut)))
-    )
-    # After rounding, with the exponent unbounded: one more bit is kept than gradual underflow keeps.
-    cdef lane wider = round_by(mode, negative, significand, cut - 1, flip ^ t.code_parity, random, t)
-    cdef lane tiny = below & (<lane> t.tiny_before | <lane> (wider < (one << (t.stored + 1))))
-    cdef lane inexact = <lane> ((significand & ((one << <lane> (cut if cut < most else most)) - 1)) != 0) | over
-    return (over * OVERFLOW) | ((tiny & inexact) * UNDERFLOW) | (inexact * INEXACT)
+cdef inline lane unpacked(carrier bits, const Target *t, place *exponent, lane zero) noexcept nogil:
+    """The significand of a magnitude in its lane, and its exponent field, not below `lowest`."""
+    cdef carrier lowest
+    cdef lane significand
+    if lane is uint32_t:
+        lowest = (<carrier> t.lowest) << (23 if carrier is uint32_t else 52)
+        exponent[0] = <place> ((bits if bits > lowest else lowest) >> (23 if carrier is uint32_t else 52))
+        if carrier is uint32_t:
+            significand = significand32(bits)
+        else:
+            significand = significand64_jammed(bits)
+    else:
+        significand = significand64_wide(bits, <int64_t *> exponent)
+        exponent[0] = exponent[0] if exponent[0] > t.lowest else t.lowest
+    return significand

@@ -21,162 +21,152 @@
 #     minimum, so that it wraps around and counts as large.
 #     The rest of a block with one such run takes the finite path at once, and so do the next blocks,
 #     twice as many each time it happens again.
-# (D) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
+# (D) From FP32 to bytes and half words the finite path shifts by no variable: gradual underflow is fixed point.
+#
+#         |x| · 2^k                              an addition to the exponent field, of what is below the smallest normal
+#                                                number, which becomes a power of two
+#         cut off to an integer                  ... with a sticky last bit that says whether something was lost
+#         + (|x| − smallest normal number)       of what is beyond it, in the source's own pattern
+#         rounded at a constant place            the magnitude
+#
+#     Instead of the rounded magnitude, the source is lowered: to the number of the ceiling, or, where signs differ in
+#     theirs, to just below the higher one.
+#     What the FPU does here is exact: it cuts a number below 2^31 off to an integer, and makes one of an integer of 24
+#     bits; no number on the way is subnormal. A subnormal input is not scaled but comes out below 1, which is as good;
+#     zero does, too, which only the modes that look at signs or at the last bit can tell from zero.
+#     For bytes there is room for all 24 bits of what does not round to zero, so that nothing sticky is needed: the last
+#     bit of a code is bit 24 of the integer. For half words it is bit `cut`, as it is in the source.
+# (E) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
 #     patch loop writes them over what the finite path left there, in the runs that need it.
-# (E) FP64 to a target of at most 26 stored bits folds the significand to 30 bits with a sticky last bit and
+# (F) FP64 to a target of at most 26 stored bits folds the significand to 30 bits with a sticky last bit and
 #     stays in 32-bit lanes; wider targets, those that reach below FP64's normal numbers, and stochastic rounding, which
 #     needs all bits, use 64-bit lanes.
-# (F) Flags are a literal as well: the loops without them do not know of them. The mask of a run is written first and
-#     counted last, so the patch loop can correct it.
-# (G) A loop writes words as wide as its lanes, and the most frequent plain ones bytes or half words at once; for all
-#     others shrink.pyx follows.
+# (G) Flags are a second loop over the same run (flags.pxd). The mask of a run is written first and counted last, so
+#     that it can be patched as well.
+# (H) Modes are chosen for each run, so that all that follows the rounding exists once.
+# (I) A loop writes words as wide as its lanes, or those of Design D; for all others shrink.pyx follows.
 """
 
-from bitquant.kernels.fields cimport significand32, significand64_jammed, significand64_wide
+from bitquant.kernels.flags cimport count, flag_by_chance, flag_in_runs, flag_inexact, patch_flags, unusual
 from bitquant.kernels.machine cimport (
-    carrier, code, int32_t, int64_t, lane, loop, place, select, uint8_t, uint16_t, uint32_t, uint64_t,
+    bits_of_float, carrier, code, float_of_bits, int32_t, int64_t, lane, loop, place, select, uint8_t, uint16_t,
+    uint32_t, uint64_t,
 )
-from bitquant.kernels.narrow cimport flags_of, round_pack
+from bitquant.kernels.narrow cimport round_pack, unpacked
 from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment,
 )
-from bitquant.kernels.stage cimport DOUBT, INEXACT, INVALID, OVERFLOW, RUN, UNDERFLOW, Block, Stage, Tally
+from bitquant.kernels.stage cimport DOUBT, RUN, Block, Stage, Tally
+
+cdef enum:
+    BYTE_CUT = 24               # Design D
+
+
+cdef inline lane with_sign(lane magnitude, lane signed, const Target *t) noexcept nogil:
+    """The magnitude with the sign that is the top bit of `signed`."""
+    cdef lane sign = signed & ((0 - magnitude) | (<lane> t.zero_drops_sign - 1))
+    magnitude = magnitude | ((0 - (sign >> (8 * sizeof(lane) - 1))) & <lane> t.negative_bits)
+    # All of them are below that; it keeps GCC from packing sign and magnitude into bytes each by itself.
+    return magnitude if magnitude < <lane> t.everything else <lane> t.everything
+
 
 cdef inline carrier finite(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
-    const uint32_t *words, size_t n, lane zero, place field
+    const Mode mode, const carrier *source, code *target, const Target *t, const uint32_t *words, size_t n, lane zero,
+    place field
 ) noexcept nogil:
     """Design B. The types of `zero` and `field` say in which lanes. Returns the largest magnitude of the run."""
     cdef Target row = t[0]
-    cdef lane above = <lane> row.ceiling[0], beneath = <lane> row.ceiling[1], drops = <lane> row.zero_drops_sign
-    cdef lane everything = <lane> row.everything
-    cdef lane negative, significand, magnitude, ceiling, random = 0
-    cdef carrier lowest, bits, most = 0, negative_bits = <carrier> row.negative_bits, sign
-    cdef place exponent, stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef place last = row.rebias + row.exponent_end
+    cdef lane above = <lane> row.ceiling[0], beneath = <lane> row.ceiling[1]
+    cdef lane signed, negative, significand, magnitude, ceiling, random = 0
+    cdef carrier bits, most = 0
+    cdef place exponent, top = 8 * sizeof(carrier) - 1, last = row.rebias + row.exponent_end
     cdef size_t i
-    lowest = (<carrier> row.lowest) << stored
     for i in range(n):
-        negative = <lane> (source[i] >> top)
+        signed = <lane> (source[i] >> (8 * (sizeof(carrier) - sizeof(lane))))
+        negative = signed >> (8 * sizeof(lane) - 1)
         bits = source[i] & (((<carrier> 1) << top) - 1)
         most = most if most > bits else bits
-        if lane is uint32_t:
-            exponent = <place> ((bits if bits > lowest else lowest) >> stored)
-            if carrier is uint32_t:
-                significand = significand32(bits)
-            else:
-                significand = significand64_jammed(bits)
-        else:
-            significand = significand64_wide(bits, <int64_t *> &exponent)
-            exponent = exponent if exponent > row.lowest else row.lowest
+        significand = unpacked(bits, &row, &exponent, zero)
         if carrier is uint64_t:
             exponent = exponent if exponent < last else last
         if mode == STOCHASTIC:
             random = words[i]
         magnitude = round_pack(mode, negative, significand, exponent, random, &row)
-        if counted:
-            mask[i] = <uint8_t> flags_of(
-                mode, negative, significand, exponent, <lane> (magnitude > <lane> row.largest), random, &row
-            )
         ceiling = above
         if mode == TOWARD_POSITIVE or mode == TOWARD_NEGATIVE:
             ceiling = select[lane](negative, beneath, above)
-        magnitude = magnitude if magnitude < ceiling else ceiling
-        sign = (0 - (source[i] >> top)) & negative_bits
-        magnitude = magnitude | <lane> (sign & ((<carrier> (magnitude == 0) & <carrier> drops) - 1))
-        # All of them are below that; it keeps GCC from packing sign and magnitude into bytes each by itself.
-        target[i] = <code> (magnitude if magnitude < everything else everything)
+        target[i] = <code> with_sign(magnitude if magnitude < ceiling else ceiling, signed, &row)
     return most
 
 
-cdef inline void patch(
-    const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t, Tally *tally, size_t n
+cdef inline uint32_t gradual(
+    const Mode mode, const uint32_t *source, code *target, const Target *t, size_t n
 ) noexcept nogil:
-    """Design D: over what the finite path wrote."""
+    """Design D. Returns the largest magnitude of the run."""
     cdef Target row = t[0]
-    cdef carrier infinity, bits, negative, given, magnitude, is_infinity, is_nan, is_below, quiet, flags, flushed
-    cdef carrier dropped, nothing, magnitudes, nans = 0
-    cdef int32_t stored, top
+    cdef uint32_t bits, scaled, fixed, most = 0, cut = BYTE_CUT if code is uint8_t else row.cut
+    cdef uint32_t half = (<uint32_t> 1) << (cut - 1), first = row.first
     cdef size_t i
-    if carrier is uint32_t:
-        stored, top, infinity = 23, 31, 0x7F800000
-    else:
-        stored, top, infinity = 52, 63, 0x7FF0000000000000ULL
-    magnitudes = ~<carrier> row.sign_bit
+    for i in range(n):
+        bits = source[i] & 0x7FFFFFFF
+        most = most if most > bits else bits
+        bits = bits if bits < row.limit else row.limit
+        scaled = (bits if bits < first else first) + row.lift
+        fixed = <uint32_t> <int32_t> float_of_bits(scaled)
+        if code is uint8_t:
+            fixed += ((bits if bits > first else first) - first) << row.up
+            if mode == TOWARD_POSITIVE or mode == TOWARD_NEGATIVE or mode == TO_ODD:
+                bits = bits if bits < 1 else 1
+                fixed = fixed if fixed > bits else bits
+        else:
+            fixed = fixed | <uint32_t> (bits_of_float(<float> <int32_t> fixed) != scaled)
+            fixed += (bits if bits > first else first) - first
+            if mode == TOWARD_POSITIVE or mode == TOWARD_NEGATIVE or mode == TO_ODD:
+                fixed = fixed & (0 - <uint32_t> (bits != 0))
+        fixed = (fixed + increment(mode, (fixed >> cut) & 1, source[i] >> 31, half)) >> cut
+        target[i] = <code> with_sign(fixed, source[i], &row)
+    return most
+
+
+cdef inline void patch(const carrier *source, code *target, const Target *t, Tally *tally, size_t n) noexcept nogil:
+    """Design E: over what the finite path wrote."""
+    cdef Target row = t[0]
+    cdef carrier negative, given, nothing, flushed, below, infinite, nan, nans = 0
+    cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
+    cdef size_t i
     for i in range(n):
         negative = source[i] >> top
-        bits = source[i] & ((<carrier> 1 << top) - 1)
-        is_infinity = bits == infinity
-        is_nan = bits > infinity
         given = target[i]
-        magnitude = given & magnitudes
-        flushed = <carrier> (magnitude < <carrier> row.flush_output) & <carrier> (magnitude != 0)
-        dropped = bits < <carrier> row.flush_input
-        nothing = dropped | <carrier> (bits == 0)
-        is_below = negative & <carrier> row.unsigned & (<carrier> (given != 0) | <carrier> row.below_always) & ~nothing
-        flushed = flushed & ~is_below
+        nothing = unusual[carrier](source[i], given, &row, &flushed, &below, &infinite, &nan)
         given = select[carrier](
             flushed | nothing, select[carrier](negative, <carrier> row.zero[1], <carrier> row.zero[0]), given
         )
-        given = select[carrier](is_below, <carrier> row.below, given)
+        given = select[carrier](below, <carrier> row.below, given)
         given = select[carrier](
-            is_infinity, select[carrier](negative, <carrier> row.infinity[1], <carrier> row.infinity[0]), given
+            infinite, select[carrier](negative, <carrier> row.infinity[1], <carrier> row.infinity[0]), given
         )
         given = select[carrier](
-            is_nan,
+            nan,
             select[carrier](negative, <carrier> row.nan[1], <carrier> row.nan[0])
-            | ((bits >> (stored - row.stored)) & <carrier> row.payload),
+            | ((source[i] >> (stored - row.stored)) & <carrier> row.payload),
             given,
         )
         target[i] = <code> given
-        if counted:
-            quiet = (bits >> (stored - 1)) & 1
-            flags = mask[i]
-            flags = select[carrier](flushed, UNDERFLOW | INEXACT, flags)
-            flags = select[carrier](nothing, <carrier> row.zero_flags, flags)
-            flags = select[carrier](is_below, OVERFLOW | INEXACT, flags)
-            flags = select[carrier](
-                is_infinity,
-                select[carrier](
-                    negative, <carrier> row.infinity_overflows[1], <carrier> row.infinity_overflows[0]
-                ) * (OVERFLOW | INEXACT),
-                flags,
-            )
-            flags = select[carrier](is_nan, ((quiet ^ 1) | <carrier> row.nan_invalid) * INVALID, flags)
-            mask[i] = <uint8_t> flags
-        nans += is_nan
+        nans += nan
     tally.nans += nans * row.refuse_nan
 
 
-cdef inline void count(const uint8_t *mask, const Target *t, Tally *tally, size_t n) noexcept nogil:
-    """Adds up the flags of a block."""
-    cdef uint32_t invalid = 0, overflow = 0, underflow = 0, inexact = 0
-    cdef size_t i
-    for i in range(n):
-        invalid += mask[i] & 1
-        overflow += (mask[i] >> 1) & 1
-        underflow += (mask[i] >> 2) & 1
-        inexact += (mask[i] >> 3) & 1
-    tally.invalid += invalid
-    tally.overflow += overflow
-    tally.underflow += underflow
-    tally.inexact += inexact
-    tally.ranges += (overflow & (0 - t.refuse_overflow)) | (inexact & (0 - t.refuse_inexact))
-
-
 cdef inline bint ordinary(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
-    Tally *tally, size_t n
+    const Mode mode, const carrier *source, code *target, const Target *t, size_t n
 ) noexcept nogil:
     """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
     cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
     cdef carrier one = 1, sign_bit = <carrier> t.sign_bit, sign_from = top - t.sign_shift
-    cdef carrier cut = stored - t.stored, half = one << (cut - 1), dropped = (half << 1) - 1
+    cdef carrier cut = stored - t.stored, half = one << (cut - 1)
     cdef carrier rebias = (<carrier> t.rebias) << stored, largest = 0, smallest = 0 - one, negative, bits
     # A negative number is beyond the largest one of an unsigned format: its sign bit counts.
     cdef carrier looked_at = (one << top) - 1 + (((<carrier> t.unsigned)) << top), zero = <carrier> t.ordinary_zero
-    cdef uint32_t inexact = 0, lost
     cdef size_t i
     for i in range(n):
         negative = source[i] >> top
@@ -188,21 +178,57 @@ cdef inline bint ordinary(
             ((bits - rebias + increment(mode, (bits >> cut) & 1, negative, half)) >> cut)
             | ((source[i] >> sign_from) & sign_bit)
         )
-        if counted:
-            lost = (bits & dropped) != 0
-            mask[i] = <uint8_t> (lost * INEXACT)
-            inexact += lost
-    if smallest < <carrier> t.ordinary_first - zero or largest >= <carrier> t.ordinary_end:
-        return False
-    if counted:
-        tally.inexact += inexact
-        tally.ranges += inexact * t.refuse_inexact
-    return True
+    return smallest >= <carrier> t.ordinary_first - zero and largest < <carrier> t.ordinary_end
 
 
-cdef inline void in_mode(
-    const Mode mode, const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t,
-    Tally *tally, size_t n, lane zero
+cdef inline bint ordinary_by_mode(const carrier *source, code *target, const Target *t, size_t n) noexcept nogil:
+    if t.mode == NEAREST_EVEN:
+        return ordinary(NEAREST_EVEN, source, target, t, n)
+    if t.mode == NEAREST_AWAY:
+        return ordinary(NEAREST_AWAY, source, target, t, n)
+    if t.mode == TOWARD_ZERO:
+        return ordinary(TOWARD_ZERO, source, target, t, n)
+    if t.mode == TOWARD_POSITIVE:
+        return ordinary(TOWARD_POSITIVE, source, target, t, n)
+    if t.mode == TOWARD_NEGATIVE:
+        return ordinary(TOWARD_NEGATIVE, source, target, t, n)
+    return ordinary(TO_ODD, source, target, t, n)
+
+
+cdef inline uint32_t gradual_by_mode(const uint32_t *source, code *target, const Target *t, size_t n) noexcept nogil:
+    if t.mode == NEAREST_EVEN:
+        return gradual(NEAREST_EVEN, source, target, t, n)
+    if t.mode == NEAREST_AWAY:
+        return gradual(NEAREST_AWAY, source, target, t, n)
+    if t.mode == TOWARD_ZERO:
+        return gradual(TOWARD_ZERO, source, target, t, n)
+    if t.mode == TOWARD_POSITIVE:
+        return gradual(TOWARD_POSITIVE, source, target, t, n)
+    if t.mode == TOWARD_NEGATIVE:
+        return gradual(TOWARD_NEGATIVE, source, target, t, n)
+    return gradual(TO_ODD, source, target, t, n)
+
+
+cdef inline carrier finite_by_mode(
+    const carrier *source, code *target, const Target *t, const uint32_t *words, size_t n, lane zero, place field
+) noexcept nogil:
+    if t.mode == NEAREST_EVEN:
+        return finite(NEAREST_EVEN, source, target, t, words, n, zero, field)
+    if t.mode == NEAREST_AWAY:
+        return finite(NEAREST_AWAY, source, target, t, words, n, zero, field)
+    if t.mode == TOWARD_ZERO:
+        return finite(TOWARD_ZERO, source, target, t, words, n, zero, field)
+    if t.mode == TOWARD_POSITIVE:
+        return finite(TOWARD_POSITIVE, source, target, t, words, n, zero, field)
+    if t.mode == TOWARD_NEGATIVE:
+        return finite(TOWARD_NEGATIVE, source, target, t, words, n, zero, field)
+    if t.mode == STOCHASTIC and (carrier is uint32_t or lane is uint64_t):
+        return finite(STOCHASTIC, source, target, t, words, n, zero, field)
+    return finite(TO_ODD, source, target, t, words, n, zero, field)
+
+
+cdef inline void narrow(
+    const carrier *source, code *target, uint8_t *mask, const Target *t, Tally *tally, size_t n, lane zero, place field
 ) noexcept nogil:
     cdef uint32_t made[4 * COUNTERS]
     cdef const uint32_t *words = NULL
@@ -213,8 +239,10 @@ cdef inline void in_mode(
     tally.doubt -= tally.doubt > 0
     while at < n:
         length = n - at if n - at < RUN else RUN
-        if mode != STOCHASTIC and code is not uint64_t:
-            if hopeful and ordinary(mode, counted, source + at, target + at, mask + at, t, tally, length):
+        if code is not uint64_t:
+            if hopeful and ordinary_by_mode(source + at, target + at, t, length):
+                if t.counted:
+                    flag_inexact(source + at, mask + at, t, tally, length)
                 at += length
                 continue
             if hopeful:
@@ -222,114 +250,85 @@ cdef inline void in_mode(
                 tally.doubt = tally.patience
         hopeful = False
         length = n - at
-        if mode == STOCHASTIC:
-            words = words_of(tally, made, at, length, &t.chance)
-        if lane is uint32_t:
-            most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero, <int32_t> 0)
+        if code is uint8_t or code is uint16_t:
+            most = gradual_by_mode(<const uint32_t *> source + at, target + at, t, length)
+            if t.counted:
+                flag_in_runs(source + at, mask + at, t, length, zero, field)
         else:
-            most = finite(mode, counted, source + at, target + at, mask + at, t, words, length, zero, <int64_t> 0)
+            if (carrier is uint32_t or lane is uint64_t) and t.mode == STOCHASTIC:
+                words = words_of(tally, made, at, length, &t.chance)
+                if t.counted:
+                    flag_by_chance(source + at, mask + at, t, words, length, zero, field)
+            elif t.counted:
+                flag_in_runs(source + at, mask + at, t, length, zero, field)
+            most = finite_by_mode(source + at, target + at, t, words, length, zero, field)
         if most >= special or t.always_patch:
-            patch(counted, source + at, target + at, mask + at, t, tally, length)
-        if counted:
+            if t.counted:
+                patch_flags(source + at, target + at, mask + at, t, length)
+            patch(source + at, target + at, t, tally, length)
+        if t.counted:
             count(mask + at, t, tally, length)
         at += length
     if hopeful:
         tally.patience = 0
 
 
-cdef inline void narrow(
-    const bint counted, const carrier *source, code *target, uint8_t *mask, const Target *t, Tally *tally, size_t n,
-    lane zero
-) noexcept nogil:
-    """Picks the loop of the row's rounding mode."""
-    if t.mode == NEAREST_EVEN:
-        in_mode(NEAREST_EVEN, counted, source, target, mask, t, tally, n, zero)
-    elif t.mode == NEAREST_AWAY:
-        in_mode(NEAREST_AWAY, counted, source, target, mask, t, tally, n, zero)
-    elif t.mode == TOWARD_ZERO:
-        in_mode(TOWARD_ZERO, counted, source, target, mask, t, tally, n, zero)
-    elif t.mode == TOWARD_POSITIVE:
-        in_mode(TOWARD_POSITIVE, counted, source, target, mask, t, tally, n, zero)
-    elif t.mode == TOWARD_NEGATIVE:
-        in_mode(TOWARD_NEGATIVE, counted, source, target, mask, t, tally, n, zero)
-    elif t.mode == TO_ODD:
-        in_mode(TO_ODD, counted, source, target, mask, t, tally, n, zero)
-    else:
-        in_mode(STOCHASTIC, counted, source, target, mask, t, tally, n, zero)
-
-
 # The loops that exist.
 
-cdef loop plain_32_to_8(
+cdef loop narrow_32_to_8(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    narrow(False, <const uint32_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
+    narrow(
+        <const uint32_t *> source, <uint8_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0, <int32_t> 0
+    )
 
 
-cdef loop plain_32_to_16(
+cdef loop narrow_32_to_16(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    narrow(False, <const uint32_t *> source, <uint16_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
+    narrow(
+        <const uint32_t *> source, <uint16_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0, <int32_t> 0
+    )
 
 
-cdef loop plain_32_to_32(
+cdef loop narrow_32_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    narrow(False, <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
+    narrow(
+        <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0, <int32_t> 0
+    )
 
 
-cdef loop plain_64_to_32(
+cdef loop narrow_64_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    narrow(False, <const uint64_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
+    narrow(
+        <const uint64_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0, <int32_t> 0
+    )
 
 
-cdef loop plain_64_to_64(
+cdef loop narrow_64_to_64(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
-    narrow(False, <const uint64_t *> source, <uint64_t *> target, mask, <const Target *> row, tally, n, <uint64_t> 0)
-
-
-cdef loop counted_32_to_32(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint32_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
-cdef loop counted_64_to_32(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint64_t *> source, <uint32_t *> target, mask, <const Target *> row, tally, n, <uint32_t> 0)
-
-
-cdef loop counted_64_to_64(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    narrow(True, <const uint64_t *> source, <uint64_t *> target, mask, <const Target *> row, tally, n, <uint64_t> 0)
-
-
-cdef Block pick(bint counted, int source_size, int target_size):
-    if source_size == 8:
-        if target_size == 8:
-            return <Block> counted_64_to_64 if counted else <Block> plain_64_to_64
-        return <Block> counted_64_to_32 if counted else <Block> plain_64_to_32
-    if counted:
-        return <Block> counted_32_to_32
-    if target_size == 4:
-        return <Block> plain_32_to_32
-    return <Block> plain_32_to_16 if target_size == 2 else <Block> plain_32_to_8
+    narrow(
+        <const uint64_t *> source, <uint64_t *> target, mask, <const Target *> row, tally, n, <uint64_t> 0, <int64_t> 0
+    )
 
 
 cdef class Narrow(Stage):
     """FP32 or FP64 bits (source_size 4 or 8) to the codes of a format, by the numbers of a Target row."""
 
-    def __init__(self, int source_size, int target_size, bint counted, **numbers):
+    def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.target
-        cdef list sizes = [(4, 4), (8, 4), (8, 8)] + ([] if counted else [(4, 1), (4, 2)])
-        if (source_size, target_size) not in sizes:
-            raise ValueError(f"sizes of source and target: one of {sizes}")
+        cdef dict loops = {(4, 1): 0, (4, 2): 1, (4, 4): 2, (8, 4): 3, (8, 8): 4}
+        cdef Block[5] blocks = [
+            <Block> narrow_32_to_8, <Block> narrow_32_to_16, <Block> narrow_32_to_32, <Block> narrow_64_to_32,
+            <Block> narrow_64_to_64,
+        ]
+        if (source_size, target_size) not in loops:
+            raise ValueError(f"sizes of source and target: one of {list(loops)}")
         row.update(numbers)
         self.target = row
         self.row = &self.target
         self.source_size, self.target_size = source_size, target_size
-        self.block = pick(counted, source_size, target_size)
+        self.block = blocks[<int> loops[source_size, target_size]]

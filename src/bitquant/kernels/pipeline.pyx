@@ -77,6 +77,7 @@ cdef void run_all(
     cdef size_t from_size = steps[0].source_size, to_size = steps[count - 1].target_size, at = start, n
     cdef char *block
     refusal.first = -1
+    tally.masked = mask != NULL
     while at < stop:
         n = stop - at if stop - at < BLOCK else BLOCK
         tally.index = index + at

@@ -1,9 +1,10 @@
-"""Codes from the words of a lane to the words that store them."""
+"""Codes from the words that a loop writes to the words that store them."""
 
 from bitquant.kernels.machine cimport code, loop, uint8_t, uint16_t, uint32_t, uint64_t
 from bitquant.kernels.stage cimport Block, Stage, Tally
 
 ctypedef fused lane_word:
+    uint16_t
     uint32_t
     uint64_t
 
@@ -14,6 +15,12 @@ cdef inline void shrink(const lane_word *source, code *target, const uint64_t *o
     cdef size_t i
     for i in range(n):
         target[i] = <code> ((source[i] if source[i] > least else least) - least)
+
+
+cdef loop shrink_16_to_8(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    shrink(<const uint16_t *> source, <uint8_t *> target, <const uint64_t *> row, n)
 
 
 cdef loop shrink_32_to_8(
@@ -47,7 +54,7 @@ cdef loop shrink_64_to_32(
 
 
 cdef class Shrink(Stage):
-    """Codes in words of 4 or 8 bytes to smaller words.
+    """Codes in words of 2, 4 or 8 bytes to smaller words.
 
     `offset` is subtracted from each: a format without zero is rounded to as if it had one, which then becomes its
     smallest number.
@@ -57,7 +64,9 @@ cdef class Shrink(Stage):
 
     def __init__(self, int source_size, int target_size, uint64_t offset=0):
         cdef Block block
-        if (source_size, target_size) == (4, 1):
+        if (source_size, target_size) == (2, 1):
+            block = <Block> shrink_16_to_8
+        elif (source_size, target_size) == (4, 1):
             block = <Block> shrink_32_to_8
         elif (source_size, target_size) == (4, 2):
             block = <Block> shrink_32_to_16
@@ -68,7 +77,7 @@ cdef class Shrink(Stage):
         elif (source_size, target_size) == (8, 4):
             block = <Block> shrink_64_to_32
         else:
-            raise ValueError("words of 4 or 8 bytes, to smaller ones")
+            raise ValueError("words of 2, 4 or 8 bytes, to smaller ones")
         self.offset = offset
         self.row = &self.offset
         self.source_size, self.target_size = source_size, target_size

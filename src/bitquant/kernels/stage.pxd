@@ -25,11 +25,12 @@ cdef struct Tally:
     uint64_t ranges
     uint64_t index              # place of the block's first number in the array
     const uint32_t *random      # the block's random integers where the caller brings them, else NULL
+    bint masked                 # the mask is asked for; where it is not, a stage may leave it as it is
     int doubt                   # blocks for which no short path is tried any more, after one that did not take it ...
     int patience                # ... and how many it was the last time, 0 after one that did
 
-# Reads n ≤ BLOCK numbers from source, writes n to target (which never overlap) and one byte of flags each to
-# mask where mask is not NULL. Adds to the tally, never resets it.
+# Reads n ≤ BLOCK numbers from source, writes n to target (which never overlap) and one byte of flags each to mask,
+# which has room for them in any case. Adds to the tally, never resets it.
 ctypedef void (*Block)(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil

@@ -9,8 +9,9 @@
 # (C) From integer to integer the low bits are all there is to do; a comparison tells what is out of range.
 """
 
+from bitquant.kernels.flags cimport flags_of
 from bitquant.kernels.machine cimport int64_t, loop, select, uint8_t, uint32_t, uint64_t
-from bitquant.kernels.narrow cimport Narrow, Target, cut_of, flags_of, round_pack
+from bitquant.kernels.narrow cimport Narrow, Target, cut_of, round_pack
 from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Chance, Mode,
