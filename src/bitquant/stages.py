@@ -206,13 +206,15 @@ def bits_of(value: float, carrier: Format) -> int:
 # --- From a carrier -----------------------------------------------------------------------------------------
 
 
-def from_carrier(source: Format, target: Format, carrier: Format, rules: Rules) -> tuple[Stage, ...]:
+def from_carrier(
+    source: Format, target: Format, carrier: Format, rules: Rules, narrow_range: bool = False
+) -> tuple[Stage, ...]:
     """The stage that rounds to the target's codes, and where its words are wider than they are, the one that ends it.
 
-    `source` is what the carrier's numbers came from.
+    `source` is what the carrier's numbers came from. With `narrow_range` a signed integer's lowest code is left out.
     """
     if target.is_integer:
-        return _shrunk(_to_integer(source, target, carrier, rules), target)
+        return _shrunk(_to_integer(source, target, carrier, rules, narrow_range), target)
     if target.kind == "codebook":
         return _shrunk(_to_codebook(source, target, carrier, rules), target)
     return _shrunk(narrow(source, target, carrier, rules, _word(target, carrier, rules)), target)
@@ -483,9 +485,9 @@ def _chance(rounding: str | Stochastic) -> dict[str, Any]:
     }
 
 
-def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -> Stage:
+def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules, narrow_range: bool) -> Stage:
     size, word = target.code_dtype.itemsize, carrier.code_dtype.itemsize
-    most, least = target.largest_code, -int(target.min)
+    most, least = target.largest_code, -int(target.min) - narrow_range
     return ToInteger(
         word,
         size if size == 1 else word,
@@ -498,7 +500,7 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -
             _first_up(2 * least, 2 * least + 2, -1, bool(least & 1), carrier, rules)[1],
         ),
         most=(most, least),
-        beyond=_integer_beyond(target, rules),
+        beyond=_integer_beyond(target, rules, narrow_range),
         wrap=rules.overflow == "wrap",
         saturates=rules.overflow == "saturate",
         code_mask=(1 << target.bits) - 1,
@@ -510,11 +512,11 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules) -
     )
 
 
-def _integer_beyond(target: Format, rules: Rules) -> tuple[int, int]:
+def _integer_beyond(target: Format, rules: Rules, narrow_range: bool = False) -> tuple[int, int]:
     """The codes given for numbers above and below an integer's range."""
     if rules.overflow == "indefinite":
         return (_indefinite(target),) * 2
-    return target.largest_code, int(target.min) % 2**target.bits
+    return target.largest_code, (int(target.min) + narrow_range) % 2**target.bits
 
 
 def _indefinite(target: Format) -> int:
