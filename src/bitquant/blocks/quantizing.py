@@ -179,9 +179,12 @@ def _fill(
         target = codes[start:stop]
         words = None if flat_random is None else flat_random[start:stop]
         Pipeline(recipe.stages(found.steps, cut.shape, at)).run(piece, target, random=words, index=start)
+        zeroed = found.dead
         if offset is not None:
             target ^= offset
-        zeroed = found.dead
+            if spoilt is not None:  # NaN, and infinity times nothing, became a 0 before that
+                target[np.isnan(convert(piece, FP64, source))] = 0
+                zeroed = found.steps == 0
         if spoilt is not None and nonfinite == "propagate":
             scales[at:end][spoilt] = row.scale.nan_code
             zeroed = spoilt if zeroed is None else zeroed | spoilt

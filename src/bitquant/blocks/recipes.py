@@ -120,11 +120,11 @@ def element_stages(row: BlockFormat, carrier: Format, rounding: str | Stochastic
 
 
 def quotient(bits: Array, carrier: Format, divisor: float, target: Format, exact: bool = True) -> Array:
-    """Numbers given as carrier bits, divided by one number, rounded once to a format's codes; ± largest beyond it."""
+    """Numbers given as carrier bits, divided by one number and rounded once; FP32 overflows, other formats saturate."""
     if not bits.size:
         return np.empty(bits.shape, target.code_dtype)
     widen = () if carrier is FP64 else (stage_to(carrier, FP64, quiet=False),)
-    rules = Rules.of(target, overflow="ieee" if target.infinity else "saturate")
+    rules = Rules.of(target, overflow="ieee" if target is FP32 else "saturate")
     whole = (bits.size, 1, bits.size, 1)
     stages = (*widen, Scale(np.array([divisor]), whole, 0, True, exact), *from_carrier(FP64, target, FP64, rules))
     codes = np.empty(bits.shape, target.code_dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,7 +187,7 @@ class Blocks:
         """The numbers of whole units, as codes of the target."""
         row = self.format
         stored = take(self.scales)[0].view(row.scale.code_dtype).reshape(-1)[first * cut.inner : last * cut.inner]
-        steps = convert(stored, FP64, row.scale) * 2.0**row.unit
+        steps = convert(stored, FP64, row.scale) * math.ldexp(1.0, row.unit)  # pow() would heed the FPU's mode
         if self.tensor_scale is not None:
             steps *= float(convert(self.tensor_scale, FP64))
         rules = Rules.of(target, nan="canonical")

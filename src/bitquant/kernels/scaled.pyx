@@ -279,7 +279,7 @@ def power_scales(cnp.ndarray most not None, cnp.ndarray codes not None, int64_t 
     cdef uint8_t *write = <uint8_t *> cnp.PyArray_DATA(codes)
     if (
         word not in (4, 8) or cnp.PyArray_ITEMSIZE(codes) != 1 or cnp.PyArray_SIZE(codes) != n
-        or not cnp.PyArray_ISWRITEABLE(codes) or not 0 <= raised < 1 << (23 if word == 4 else 52)
+        or not cnp.PyArray_ISWRITEABLE(codes) or not 0 <= raised < (<int64_t> 1) << (23 if word == 4 else 52)
         or not (cnp.PyArray_IS_C_CONTIGUOUS(most) and cnp.PyArray_IS_C_CONTIGUOUS(codes))
     ):
         raise ValueError("maxima and codes do not fit each other")
