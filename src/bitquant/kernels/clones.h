@@ -22,6 +22,16 @@
 #define BITQUANT_LOOP void
 #endif
 
+/* One more variant, for the loop that multiplies bytes: the levels end before the instruction that it wants. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 \
+    && !defined(BITQUANT_ONE_VARIANT)
+#define BITQUANT_BYTE_PRODUCT_LOOP __attribute__((flatten, target("arch=x86-64-v4,avx512vnni"))) void
+#define BITQUANT_HAS_BYTE_PRODUCTS() (__builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512vnni"))
+#else
+#define BITQUANT_BYTE_PRODUCT_LOOP void
+#define BITQUANT_HAS_BYTE_PRODUCTS() 0
+#endif
+
 /* Bits and floats share a word; a small memcpy is a register move. */
 static inline uint32_t bits_of_float(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
 static inline float float_of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
