@@ -47,6 +47,7 @@ from bitquant.formats import (
     formats,
 )
 from bitquant.grid import fields, from_fields, neighbours, spacing, ulp_distance
+from bitquant.layer import FixedMultiplier, integer_matmul, linear, quantize_bias, quantize_multiplier, requantize
 from bitquant.packing import pack_bits, unpack_bits
 from bitquant.quantize import Error, Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
 from bitquant.rules import Flags, Stochastic
@@ -84,6 +85,7 @@ __all__ = [
     "UINT64",
     "BitquantError",
     "Error",
+    "FixedMultiplier",
     "Flags",
     "Format",
     "Quantized",
@@ -104,9 +106,14 @@ __all__ = [
     "format",
     "formats",
     "from_fields",
+    "integer_matmul",
+    "linear",
     "neighbours",
     "pack_bits",
     "quantize",
+    "quantize_bias",
+    "quantize_multiplier",
+    "requantize",
     "round_bits",
     "round_to",
     "spacing",

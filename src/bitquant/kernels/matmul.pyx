@@ -19,6 +19,7 @@ cimport numpy as cnp
 
 from libc.string cimport memcpy
 
+from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.machine cimport int8_t, int16_t, int32_t, int64_t, loop, select, uint8_t, uint64_t
 
 cnp.import_array()
@@ -200,10 +201,6 @@ cdef bint matrix(cnp.ndarray x, int word) noexcept:
     return cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_ITEMSIZE(x) == word and cnp.PyArray_IS_C_CONTIGUOUS(x)
 
 
-cdef bint words(cnp.ndarray x, Py_ssize_t size) noexcept:
-    return cnp.PyArray_TYPE(x) == cnp.NPY_INT64 and cnp.PyArray_SIZE(x) == size and cnp.PyArray_IS_C_CONTIGUOUS(x)
-
-
 def has_byte_products():
     """Whether this CPU multiplies bytes at once (Design B)."""
     return byte_products()
@@ -236,14 +233,15 @@ def product(
     if not (
         <size_t> cnp.PyArray_DIM(b, 1) == p.k and <size_t> cnp.PyArray_DIM(out, 0) == rows
         and <size_t> cnp.PyArray_DIM(out, 1) == columns and row <= stop <= rows and first <= last <= columns
-        and words(a_point, rows) and words(a_rest, rows) and words(b_point, columns) and words(b_sum, columns)
     ):
-        raise ValueError("a, b, out, points and sums do not fit each other")
+        raise ValueError("a, b, out, rows and columns do not fit each other")
     p.a, p.b = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b)
     p.wide = <int64_t *> cnp.PyArray_DATA(out) if out_word == 8 else NULL
     p.narrow = <int32_t *> cnp.PyArray_DATA(out)
-    p.a_point, p.a_rest = <const int64_t *> cnp.PyArray_DATA(a_point), <const int64_t *> cnp.PyArray_DATA(a_rest)
-    p.b_point, p.b_sum = <const int64_t *> cnp.PyArray_DATA(b_point), <const int64_t *> cnp.PyArray_DATA(b_sum)
+    p.a_point = <const int64_t *> entries(a_point, cnp.NPY_INT64, rows)
+    p.a_rest = <const int64_t *> entries(a_rest, cnp.NPY_INT64, rows)
+    p.b_point = <const int64_t *> entries(b_point, cnp.NPY_INT64, columns)
+    p.b_sum = <const int64_t *> entries(b_sum, cnp.NPY_INT64, columns)
     p.row, p.stop, p.first, p.last = row, stop, first, last
     p.saturate, p.overflows, p.row_of_first = saturate, 0, stop
     with nogil:
@@ -306,18 +304,13 @@ def rescale(
     where a number did not fit 32 bits on the way, or -1.
     """
     cdef Py_ssize_t channels = cnp.PyArray_SIZE(table) // STEPS, at = start, n, channel, first = -1
-    cdef const int32_t *numbers = <const int32_t *> cnp.PyArray_DATA(source)
-    cdef uint8_t *codes = <uint8_t *> cnp.PyArray_DATA(target)
-    cdef const int64_t *steps = <const int64_t *> cnp.PyArray_DATA(table)
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
+    cdef const int32_t *numbers = <const int32_t *> entries(source, cnp.NPY_INT32, size)
+    cdef uint8_t *codes = <uint8_t *> written(target, cnp.PyArray_TYPE(target), size)
+    cdef const int64_t *steps = <const int64_t *> entries(table, cnp.NPY_INT64, channels * STEPS)
     cdef uint64_t overflows = 0
-    if (
-        cnp.PyArray_TYPE(source) != cnp.NPY_INT32 or cnp.PyArray_ITEMSIZE(target) != 1
-        or not words(table, channels * STEPS) or channels < 1
-        or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
-        or not cnp.PyArray_ISWRITEABLE(target) or cnp.PyArray_SIZE(target) != cnp.PyArray_SIZE(source) or inner < 1
-        or not 0 <= start <= stop <= cnp.PyArray_SIZE(source)
-    ):
-        raise ValueError("source, target and table do not fit each other")
+    if cnp.PyArray_ITEMSIZE(target) != 1 or channels < 1 or inner < 1 or not 0 <= start <= stop <= size:
+        raise ValueError("target must hold bytes, table a column for each channel")
     with nogil:
         while at < stop:
             channel = (at // inner) % channels

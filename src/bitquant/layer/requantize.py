@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -16,7 +17,7 @@ from bitquant.kernels import matmul
 from bitquant.layer.product import checked_out
 from bitquant.layouts import in_parts
 from bitquant.quantize import quantize
-from bitquant.quantize.parameters import nearest, nearest_float, rationals, spread
+from bitquant.quantize.parameters import given_numbers, nearest, nearest_float, rationals
 from bitquant.rules import choose
 
 Rule: TypeAlias = Literal["exact", "tflite", "tflite_single", "float32"]
@@ -69,28 +70,49 @@ def quantize_multiplier(real: Any) -> FixedMultiplier:
     >>> 1717986918 * 2.0 ** (-3 - 31)
     0.09999999997671694
     """
-    values = rationals(real, max(np.size(real), 1), "the multiplier") if np.size(real) else []
-    pairs = [_fixed(value) for value in values]
+    values = given_numbers(real, np.size(real), "the multiplier") if np.size(real) else np.empty(0)
+    if isinstance(values, list):
+        multiplier, shift = np.array([_fixed(value) for value in values], np.int64).T
+    else:
+        multiplier, shift = _fixed_numbers(values)
+    for place in np.flatnonzero(shift > 30)[:1].tolist():
+        raise BitquantError(f"the multiplier {float(values[place]):g} is too large: fixed point takes less than 2^30")
+    small = shift < -31
+    parts = np.where(small, 0, multiplier).astype(np.int32), np.where(small, 0, shift).astype(np.int32)
     if np.ndim(real) == 0:
-        return FixedMultiplier(*pairs[0])
-    table = np.array(pairs, np.int32).reshape(-1, 2)
-    return FixedMultiplier(table[:, 0].reshape(np.shape(real)), table[:, 1].reshape(np.shape(real)))
+        return FixedMultiplier(*(int(part[0]) for part in parts))
+    return FixedMultiplier(*(part.reshape(np.shape(real)) for part in parts))
 
 
 def _fixed(value: Fraction) -> tuple[int, int]:
+    """Multiplier and shift of a rational, rounded half away from zero."""
     if value < 0:
-        raise BitquantError(f"the multiplier is {nearest_float(value):g}: it must not be negative")
+        raise _negative(nearest_float(value))
     if value == 0:
         return 0, 0
     # value = fraction · 2^shift with ½ ≤ fraction < 1
     shift = value.numerator.bit_length() - value.denominator.bit_length()
     shift += value >= Fraction(2) ** shift
     multiplier = int(value * Fraction(2) ** (31 - shift) + Fraction(1, 2))
-    if multiplier == _INT32:
-        multiplier, shift = multiplier // 2, shift + 1
-    if shift > 30:
-        raise BitquantError(f"the multiplier {nearest_float(value):g} is too large: fixed point takes less than 2^30")
-    return (multiplier, shift) if shift >= -31 else (0, 0)
+    return (multiplier // 2, shift + 1) if multiplier == _INT32 else (multiplier, shift)
+
+
+def _fixed_numbers(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same for FP64 numbers, from their bits; a subnormal number is far below any shift."""
+    bits = values.view(np.int64)
+    for value in values[(bits < 0) & (bits != np.int64(-(2**63)))][:1].tolist():
+        raise _negative(value)
+    field = (bits >> FP64.significand_bits) & ((1 << FP64.exponent_bits) - 1)
+    significand = (bits & ((1 << FP64.significand_bits) - 1)) | (1 << FP64.significand_bits)
+    # 53 bits to 31, a half up
+    multiplier = (significand + (1 << 21)) >> 22
+    carry = multiplier >> 31
+    shift = field - FP64.bias + 1 + carry
+    return np.where(field == 0, 0, multiplier >> carry), np.where(field == 0, 0, shift)
+
+
+def _negative(value: float) -> BitquantError:
+    return BitquantError(f"the multiplier is {value:g}: it must not be negative")
 
 
 def requantize(
@@ -173,12 +195,13 @@ def requantize(
     points = [_integer(value) for value in rationals(zero_point, channels, "zero_point")]
     if rule == "exact":
         _exact(sums, _real(multiplier, rule), points, axis, int(bits), signed, codes, threads)
-        np.clip(codes, *ends, out=codes)
+        if clamp is not None:
+            np.clip(codes, *ends, out=codes)
     elif sums.size:
-        inner, _ = spread(sums.shape, axis)
+        inner = sums.size if axis is None else math.prod(sums.shape[axis + 1 :])
         if rule == "float32":
-            _by_floats(sums.reshape(-1), rationals(_real(multiplier, rule), channels, "the multiplier"), points, inner,
-                       ends, codes.reshape(-1))  # fmt: skip
+            factors = _singles(given_numbers(_real(multiplier, rule), channels, "the multiplier"))
+            _by_floats(sums.reshape(-1), factors, points, inner, ends, codes.reshape(-1))
         else:
             fixed = multiplier if isinstance(multiplier, FixedMultiplier) else quantize_multiplier(multiplier)
             table = _table(fixed, points, channels, rule == "tflite_single")
@@ -225,23 +248,31 @@ def _exact(
     )  # fmt: skip
 
 
+def _singles(multipliers: NDArray[np.float64] | list[Fraction]) -> NDArray[np.float64]:
+    """Multipliers rounded to FP32, as FP64 numbers, which hold the small ones as normal numbers."""
+    if isinstance(multipliers, list):
+        rounded = [nearest(abs(value), FP32) for value in multipliers]
+        values = np.array([math.inf if value is None else nearest_float(value) for value in rounded])
+    else:
+        values = convert(convert(multipliers, FP32), FP64)
+    for given, value in zip(multipliers, values.tolist(), strict=True):
+        if given <= 0 or not 0 < value < math.inf:
+            raise BitquantError(f"the multiplier {float(given):g} is no positive number of float32")
+    return values
+
+
 def _by_floats(
-    sums: Array, multipliers: list[Fraction], points: list[int], inner: int, ends: tuple[int, int], codes: Array
+    sums: Array, factors: NDArray[np.float64], points: list[int], inner: int, ends: tuple[int, int], codes: Array
 ) -> None:
     """FP32 by way of integers and exact FP64 products, so that no state of the FPU matters.
 
     A FP64 number holds the product of two FP32 numbers; what lies below the normal FP32 numbers is 0 all the same, and
     what lies above is clamped.
     """
-    rounded = [nearest(value, FP32) for value in multipliers]
-    for given, value in zip(multipliers, rounded, strict=True):
-        if given <= 0 or not value:
-            raise BitquantError(f"the multiplier {nearest_float(given):g} is no positive number of float32")
-    factors = np.array([nearest_float(value) for value in rounded if value is not None])
     zero = np.array(points, np.int64)
     for start in range(0, sums.size, _CHUNK):
         stop = min(start + _CHUNK, sums.size)
-        channel = (np.arange(start, stop) // inner) % len(factors) if len(factors) > 1 else 0
+        channel = (np.arange(start, stop) // inner) % factors.size if factors.size > 1 else 0
         products = convert(convert(sums[start:stop], FP32), FP64) * factors[channel]
         whole = convert(convert(products, FP32), np.int32, overflow="saturate").astype(np.int64)
         codes[start:stop] = np.clip(whole + zero[channel], *ends)
@@ -249,22 +280,22 @@ def _by_floats(
 
 def _table(fixed: FixedMultiplier, points: list[int], channels: int, single: bool) -> NDArray[np.int64]:
     """What kernels/matmul.pyx takes for each channel."""
-    multipliers, shifts = (
-        [int(value) for value in rationals(part, channels, name)]
-        for part, name in zip(fixed, ("the multiplier", "the shift"), strict=True)
-    )
-    for multiplier, shift in zip(multipliers, shifts, strict=True):
-        if not (0 <= multiplier < _INT32 and -31 <= shift <= 30):
-            raise BitquantError(
-                f"the multiplier {multiplier} with shift {shift} is out of range: 0 to 2^31 - 1, and -31 to 30"
-            )
-    rows = [
-        (0, multiplier, 1 << (30 - shift), 31 - shift, 0, 0)
-        if single
-        else (max(shift, 0), multiplier, 1 << 30, 31, (1 << max(-shift, 0)) >> 1, max(-shift, 0))
-        for multiplier, shift in zip(multipliers, shifts, strict=True)
-    ]
-    return np.ascontiguousarray(np.column_stack([np.array(rows, np.int64), points]).T)
+    multiplier, shift = (np.asarray(part, np.int64).reshape(-1) for part in fixed)
+    if multiplier.size != shift.size or multiplier.size not in (1, channels):
+        raise BitquantError(
+            f"the multiplier has {multiplier.size} entries for {channels} channels: give one, or one for each"
+        )
+    for m, s in np.column_stack([multiplier, shift])[
+        (multiplier < 0) | (multiplier >= _INT32) | (shift < -31) | (shift > 30)
+    ][:1]:
+        raise BitquantError(f"the multiplier {m} with shift {s} is out of range: 0 to 2^31 - 1, and -31 to 30")
+    none = np.zeros_like(shift)
+    if single:
+        steps = [none, multiplier, 1 << (30 - shift), 31 - shift, none, none]
+    else:
+        right = np.maximum(-shift, 0)
+        steps = [np.maximum(shift, 0), multiplier, none + (1 << 30), none + 31, (1 << right) >> 1, right]
+    return np.ascontiguousarray([*(np.broadcast_to(step, channels) for step in steps), points], np.int64)
 
 
 def _by_fixed_point(

@@ -343,7 +343,7 @@ def _way_back(
     codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()
     wide = {
         channel: np.array(
-            [_level((code - int(parameters.zero_points[channel])) / scale, target) for code in codes], np.uint64
+            [level((code - int(parameters.zero_points[channel])) / scale, target) for code in codes], np.uint64
         )
         for channel, scale in parameters.wide.items()
     }
@@ -366,9 +366,10 @@ def _way_back(
     return one_by_one
 
 
-def _level(value: Fraction, target: Format) -> int:
+def level(value: Fraction, target: Format) -> int:
+    """The code of the number of a floating format nearest to a rational."""
     code = min(nearest_code(abs(value), target), target.largest_code + (target.infinity or target.has_nan))
     return code | (value < 0 and (code > 0 or target.signed_zero)) << target.magnitude_bits
 
 
-__all__ = ["Error", "Quantized", "dequantized"]
+__all__ = ["Error", "Quantized", "dequantized", "level"]
