@@ -1,5 +1,7 @@
 """Numbers and parameters on which quantizers differ: ties, one ulp beside every boundary, and what overflows."""
 
+from functools import lru_cache
+
 import numpy as np
 
 import bitquant as bq
@@ -23,7 +25,8 @@ def around(numbers, dtype):
     return np.concatenate([numbers, below.astype(numbers.dtype), above.astype(numbers.dtype)])
 
 
-def adversarial(step, zero_point, qmin, qmax, dtype=np.float32, seed=0):
+@lru_cache(maxsize=512)
+def adversarial(step, zero_point, qmin, qmax, dtype="float32", seed=0):
     """Every boundary between two codes, its neighbours, values of codes, and numbers that no quantizer expects."""
     rng = np.random.default_rng(seed)
     wide = range(qmin - 3, qmax + 4) if qmax - qmin < 1000 else sorted(rng.integers(qmin - 3, qmax + 4, 600).tolist())
@@ -36,10 +39,13 @@ def adversarial(step, zero_point, qmin, qmax, dtype=np.float32, seed=0):
     finite = around(np.concatenate([np.clip(part, -largest, largest) for part in numbers]), dtype)
     bits = rng.integers(0, 1 << 63, 300, np.uint64).view(f"u{finite.dtype.itemsize}")[:600].view(finite.dtype)
     special = np.array([np.inf, -np.inf, np.nan, -np.nan]).astype(finite.dtype)
-    return np.concatenate([finite, bits, special])
+    numbers = np.concatenate([finite, bits, special])
+    words = np.unique(numbers.view(f"u{numbers.dtype.itemsize}"))
+    return rng.permutation(words).view(numbers.dtype)
 
 
-def tensors(dtype=np.float32, seed=1):
+@lru_cache(maxsize=8)
+def tensors(dtype="float32", seed=1):
     """Tensors from whose extremes parameters are found: ordinary, constant, all zero, tiny, huge, of one sign."""
     rng = np.random.default_rng(seed)
     largest = float(bq.format(dtype).max)

@@ -24,7 +24,7 @@ def rounded(value, kind):
     unit = Fraction(2) ** (max(exponent, least) - digits + 1)
     size = round(size / unit) * unit
     if size >= Fraction(2) ** (most + 1):
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
     return size if value > 0 else -size
 
 
@@ -210,7 +210,7 @@ def fma(u, a, b):
 
 
 def casting(kind):
-    return lambda number: number.to(kind)
+    return lambda number: (number if isinstance(number, Number) else Number(Fraction(number), None, {})).to(kind)
 
 
 MIN, MAX, FMIN, FMAX = limit(True, False), limit(False, False), limit(True, True), limit(False, True)
