@@ -216,7 +216,13 @@ def torchao_values(codes, step, zero_point, bits, signed, dtype):
     step = own_tensor(step, np.dtype(dtype))
     zero_point = torch.tensor([zero_point], dtype=torch.int32)
     found = primitives().dequantize_affine(
-        tensor(codes), (codes.size,), step, zero_point, itype(signed), *codes_range(bits, signed), output_dtype=step.dtype
+        tensor(codes),
+        (codes.size,),
+        step,
+        zero_point,
+        itype(signed),
+        *codes_range(bits, signed),
+        output_dtype=step.dtype,
     )
     return array(found)
 
@@ -348,9 +354,7 @@ PEERS = {
     "torch_per_channel": Peer(
         TORCH, torch_channel_codes, torch_channel_values, observed("PerChannelMinMaxObserver", PER_CHANNEL)
     ),
-    "torch_float_qparams": Peer(
-        TORCH, float_codes, float_values, observed("PerChannelMinMaxObserver", FLOAT_QPARAMS)
-    ),
+    "torch_float_qparams": Peer(TORCH, float_codes, float_values, observed("PerChannelMinMaxObserver", FLOAT_QPARAMS)),
     "torch_fake_quantize": Peer(TORCH, fake(False), None, observed("MinMaxObserver", PER_TENSOR)),
     "torch_fake_quantize_per_channel": Peer(TORCH, fake(True), None, observed("PerChannelMinMaxObserver", PER_CHANNEL)),
     "torch_decomposed": Peer(TORCH, decomposed_codes, decomposed_values, decomposed_parameters),

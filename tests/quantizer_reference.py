@@ -175,10 +175,8 @@ def limit(smaller, spare):
         one, two, kind = one.alike(other)
         a, b = one.value, two.value
         if a != a or b != b:
-            value = (b if a != a else a) if spare else NAN
-        else:
-            value = min(a, b) if smaller else max(a, b)
-        return Number(value, kind, one.context)
+            return Number((b if a != a else a) if spare else NAN, kind, one.context)
+        return Number(min(a, b) if smaller else max(a, b), kind, one.context)
 
     return choose
 
@@ -277,7 +275,9 @@ class Interpreter:
 
     def code(self, x):
         """The integer whose low bits are the code of a number."""
-        return int(self.run(self.row.codes, x=self.number(x, self.source).to(self.context["precision"])).to("int32").value)
+        return int(
+            self.run(self.row.codes, x=self.number(x, self.source).to(self.context["precision"])).to("int32").value
+        )
 
     def value(self, code):
         """What a code stands for, as a float."""

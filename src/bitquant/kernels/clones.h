@@ -36,7 +36,6 @@
 static inline uint32_t bits_of_float(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
 static inline float float_of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 static inline uint64_t bits_of_double(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
-static inline float float_of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 static inline double double_of_bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 
 /* The number of bits of x; 0 for 0. */

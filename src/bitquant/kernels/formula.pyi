@@ -7,6 +7,7 @@ from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.stage import Stage
 
 OPERATIONS: dict[str, int]
+MOST: tuple[int, int]
 
 class Formula:
     values: list[NDArray[Any]]

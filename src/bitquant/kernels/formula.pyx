@@ -4,8 +4,8 @@
 # (A) A rule is a list of links: an operation, and the slot of its other operand. A block of numbers stays in the
 #     first-level cache while one link after the other is applied to all of it, so that a new rule is a new list and no
 #     new loop, and costs little more than a loop of its own would.
-# (B) An operand is a number per channel (blocking.pxd). It is spread over the block before the chain starts, so that the links know
-#     nothing of layout; a block that lies in the same channel as the one before it finds its operands in place.
+# (B) An operand is a number per channel (blocking.pxd). It is spread over the block before the chain starts, so that the
+#     links know nothing of layout; a block in the same channel as the one before it finds its operands in place.
 # (C) Links always do a whole block, whatever is in its end: no loop has a remainder. Registers and operands are fields
 #     of one struct, so that the compiler knows them apart.
 # (D) Here floats do decide: their rounding is what the rule is about. The loops run in the default floating point
@@ -22,8 +22,8 @@ cimport numpy as cnp
 
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, double_of_bits, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block, stream_end, uint8_t, uint16_t,
-    uint32_t, uint64_t,
+    bits_of_double, bits_of_float, double_of_bits, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block,
+    stream_end, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.propose cimport larger, real, smaller
 from bitquant.kernels.stage cimport STREAMING, Stage, Tally
@@ -57,6 +57,7 @@ OPERATIONS = {
     "int_subtract_from": INTEGER_SUBTRACT_FROM, "int_multiply": INTEGER_MULTIPLY, "int_max": INTEGER_LARGER,
     "int_min": INTEGER_SMALLER, "fma": MULTIPLY_ADD, "held64": HELD_64, "low32": LOW_32,
 }
+MOST = MOST_LINKS, SLOTS
 
 
 cdef struct Link:
@@ -411,13 +412,14 @@ cdef class Formula:
     ):
         cdef int k
         words = {
-            "float": FLOAT, "float32": WIDER, "uint8": BYTE, "int8": SIGNED_BYTE, "uint16": SHORT, "int16": SIGNED_SHORT,
+            "float": FLOAT, "float32": WIDER, "uint8": BYTE, "int8": SIGNED_BYTE, "uint16": SHORT,
+            "int16": SIGNED_SHORT,
         }
         sizes = {"float": word, "float32": 4, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2}
         if word not in (4, 8) or source not in words or target not in words or target == "float32":
             raise ValueError("the register has words of 4 or 8 bytes; source and target are named as above")
-        if len(links) > MOST_LINKS or len(operands) > SLOTS or not operands:
-            raise ValueError(f"a formula has at most {MOST_LINKS} links and 1 to {SLOTS} operands")
+        if len(links) > MOST_LINKS or len(operands) > SLOTS:
+            raise ValueError(f"a formula has at most {MOST_LINKS} links and {SLOTS} operands")
         if widen is not None and widen.target_size != sizes[source]:
             raise ValueError("the stage does not give what the source is")
         for k, array in enumerate(operands):
@@ -426,7 +428,7 @@ cdef class Formula:
                 not (kind or array.dtype == f"f{word}") or array.shape != (blocks.channels,)
                 or not array.flags.c_contiguous
             ):
-                raise ValueError("operands are contiguous arrays of the register's type or int32, one entry per channel")
+                raise ValueError("operands are contiguous, of the register's type or int32, one entry per channel")
             self.operands[k].values = <const char *> cnp.PyArray_DATA(array)
             self.operands[k].word = 4 if kind else word
             if word == 4:

@@ -7,7 +7,6 @@ cdef extern from "clones.h" nogil:
     uint32_t bits_of_float(float x) noexcept
     float float_of_bits(uint32_t bits) noexcept
     uint64_t bits_of_double(double x) noexcept
-    float float_of_bits(uint32_t bits) noexcept
     double double_of_bits(uint64_t bits) noexcept
     int bit_length64(uint64_t x) noexcept
     void stream_block(char *to, const char *source, size_t count) noexcept

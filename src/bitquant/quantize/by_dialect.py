@@ -15,11 +15,11 @@ from bitquant import plans
 from bitquant.convert import convert
 from bitquant.dialects.quantizers import Quantizer
 from bitquant.errors import BitquantError
-from bitquant.formats import FP64, Format, format
+from bitquant.formats import FP32, FP64, Format, format
 from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.formula import DefaultEnvironment, Formula
 from bitquant.layouts import in_parts
-from bitquant.quantize.formulas import DTYPES, SHORT, Chain, Evaluator, Value, uses
+from bitquant.quantize.formulas import Chain, Evaluator, Value, uses
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import Grid, exact_numbers
 
@@ -73,17 +73,17 @@ class Found:
 
     @property
     def zero_points(self) -> NDArray[Any]:
-        """The codes of zero: int32, or floats where the row does not round them."""
+        """The codes of zero: int32, or FP64 where the row does not round them."""
         return self._numbers("zero_point")
 
     def float_steps(self) -> NDArray[Any]:
-        """Units per code, as the row stores them; bfloat16 and float16 as float32."""
+        """Units per code, as the row stores them, in FP64."""
         return self._numbers("step")
 
     def float_scales(self) -> NDArray[np.float64]:
         """Codes per unit: the FP64 nearest to 1/step."""
         with DefaultEnvironment(), np.errstate(all="ignore"):
-            scales: NDArray[np.float64] = 1 / self.float_steps().astype(np.float64)
+            scales: NDArray[np.float64] = 1 / self.float_steps()
         return scales
 
     @property
@@ -109,7 +109,7 @@ class Found:
         channels = self.granularity.channels
         blocks = Blocks((channels,), (1,))
         ends = (np.full(channels, end, self.dtype) for end in (self.grid.low, self.grid.high))
-        low, high = (self._values(end, 0, blocks).astype(np.float64) for end in ends)
+        low, high = (convert(self._values(end, 0, blocks), FP64) for end in ends)
         return low, high
 
     inside = float_ranges
@@ -124,7 +124,9 @@ class Found:
         return back
 
     def _numbers(self, name: str) -> NDArray[Any]:
-        return np.ascontiguousarray(np.broadcast_to(self.evaluator.names[name].numbers, self.granularity.channels))
+        value = self.evaluator.names[name]
+        numbers = value.numbers if value.type == "int32" else convert(value.numbers, FP64)
+        return np.ascontiguousarray(np.broadcast_to(numbers, self.granularity.channels))
 
     @cached_property
     def _chain_of_values(self) -> Chain:
@@ -139,7 +141,8 @@ class Found:
         chain = self._chain_of_values
         values = np.empty(codes.shape, np.dtype(f"f{chain.word}"))
         Formula(chain.word, chain.links, chain.operands, codes.dtype.name, "float", blocks).run(codes, values, start)
-        return values if chain.type in SHORT or values.dtype == DTYPES[chain.type] else values.astype(np.float32)
+        narrower = chain.word == 8 and chain.type != "float64"
+        return np.asarray(convert(values, FP32)) if narrower else values
 
 
 def precision_of(row: Quantizer, source: Format) -> str:
@@ -209,9 +212,9 @@ def take_given(
     most = np.iinfo(found.dtype if row.zero_point == "code" else np.int32)
     if row.zero_point != "real" and not (whole and (zero_point >= most.min).all() and (zero_point <= most.max).all()):
         raise BitquantError(
-            f"the zero point of the dialect {row.name} is an integer from {most.min} to {most.max}: "
-            f"{zero_point.min():g} is not" if zero_point.size == 1 else "one of those given is not"
-        )  # fmt: skip
+            f"zero_point is {' '.join(f'{each:g}' for each in zero_point[:3])}: that of the dialect {row.name} is an "
+            f"integer from {most.min} to {most.max}"
+        )
     names = found.evaluator.names
     with DefaultEnvironment(), np.errstate(all="ignore"):
         names["step"] = Value(step, "float64").to(casts["step"])

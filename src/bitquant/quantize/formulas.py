@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bitquant.convert import round_to
 from bitquant.dialects.quantizers.row import FUNCTIONS
 from bitquant.errors import BitquantError
+from bitquant.kernels.formula import MOST
 
 # The types of a formula, and the dtype in which their numbers are held: those of the two short ones as float32.
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -181,7 +182,8 @@ class Evaluator(Types):
 
 def _round_away(numbers: NDArray[Any]) -> NDArray[Any]:
     whole: NDArray[Any] = np.trunc(numbers)
-    return whole + np.copysign((np.abs(numbers - whole) >= 0.5).astype(numbers.dtype), numbers)
+    whole += np.copysign((np.abs(numbers - whole) >= 0.5).astype(numbers.dtype), numbers)
+    return whole
 
 
 _ROUNDINGS: dict[str, Callable[[Any], Any]] = {
@@ -236,6 +238,8 @@ class Chain:
             self._walk(parse(formula))
             if word == 8 or not self.wide:
                 break
+        if len(self.links) >= MOST[0] or len(self.operands) > MOST[1]:
+            raise BitquantError(f"{formula!r} has more than {MOST[0]} operations or {MOST[1]} operands: shorten it")
 
     def to(self, type: str) -> None:
         """Bring the register to a type."""

@@ -142,7 +142,7 @@ def quantize(
     out: Array | None = None,
     threads: int | None = 1,
 ) -> Quantized:
-    """Map numbers linearly to integer codes: by exact rational arithmetic rounded once, or as another system does.
+    """Map numbers linearly to integer codes: with exact rational arithmetic and one rounding, or by a dialect.
 
     Parameters
     ----------
@@ -222,10 +222,22 @@ def quantize(
             raise BitquantError(
                 "a dialect says how it rounds: give no scale (but step), step_format, include_zero or rounding"
             )
+        shares = axis, group_size, block_shape
         return _quantize_by(
-            quantizer(dialect), x, scheme, bits, signed, narrow, (axis, group_size, block_shape), range, step,
-            zero_point, nonfinite, out, threads,
-        )  # fmt: skip
+            quantizer(dialect),
+            x,
+            scheme,
+            bits,
+            signed,
+            narrow,
+            shares,
+            range,
+            step,
+            zero_point,
+            nonfinite,
+            out,
+            threads,
+        )
     scheme, bits, signed = scheme or "symmetric", 8 if bits is None else bits, signed is None or signed
     choose("scheme", scheme, SCHEMES)
     mode = rounding_index(rounding)
