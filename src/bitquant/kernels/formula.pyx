@@ -4,8 +4,8 @@
 # (A) A rule is a list of links: an operation, and the slot of its other operand. A block of numbers stays in the
 #     first-level cache while one link after the other is applied to all of it, so that a new rule is a new list and no
 #     new loop, and costs little more than a loop of its own would.
-# (B) An operand is a number per channel (blocking.pxd). It is spread over the block before the chain starts, so that the
-#     links know nothing of layout; a block in the same channel as the one before it finds its operands in place.
+# (B) An operand is a number per channel (blocking.pxd). It is spread over the block before the chain starts, so that
+#     the links know nothing of layout; a block in the same channel as the one before it finds its operands in place.
 # (C) Links always do a whole block, whatever is in its end: no loop has a remainder. Registers and operands are fields
 #     of one struct, so that the compiler knows them apart.
 # (D) Here floats do decide: their rounding is what the rule is about. The loops run in the default floating point

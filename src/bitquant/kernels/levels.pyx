@@ -130,8 +130,8 @@ cdef inline bint propose_values(
 ) noexcept nogil:
     """Design D. Returns whether any of the values is in doubt."""
     cdef uint64_t shift = 52 - t.stored, half = t.one << (shift - 1), below = (half << 1) - 1
-    cdef int64_t rebias = <int64_t> t.rebias << t.stored, first = <int64_t> t.one << t.stored, last = <int64_t> t.largest
-    cdef int64_t value, rest
+    cdef int64_t rebias = <int64_t> t.rebias << t.stored, first = <int64_t> t.one << t.stored
+    cdef int64_t last = <int64_t> t.largest, value, rest
     cdef uint64_t bits, magnitude, doubt = 0, sign_shift = t.sign_shift, outside, some
     cdef int32_t steps, turn = 128 if signed else 0
     cdef size_t i

@@ -91,7 +91,7 @@ def linear(
     sums = integer_matmul(
         rows, columns.T, a_zero_point=x.zero_point, b_zero_point=np.asarray(weight.zero_point), threads=threads
     )
-    step = 1 / x.parameters.scale(0)
+    step = 1 / x.parameters.scales[0]
     steps = [step / scale for scale in weight.parameters.scales]
     if bias is not None:
         _add_bias(sums, bias, steps)
@@ -172,7 +172,7 @@ def _numbers(sums: Array, steps: list[Fraction], target: Format) -> Array:
     """Sums times their steps, rounded once."""
     if not target.is_float or not target.signed:
         raise BitquantError(f"sums in units are real numbers: {target.name} is no floating format with a sign")
-    parameters = Parameters.of_scales([1 / step for step in steps], [0] * len(steps), Grid(-1, 1, True))
+    parameters = Parameters.of_scales([1 / step for step in steps], np.zeros(len(steps), np.int64), Grid(-1, 1, True))
     numbers = np.empty(sums.size, target.array_dtype)
     flat = sums.reshape(-1).astype(np.int64)
     for start in range(0, sums.size, _CHUNK):
@@ -189,7 +189,7 @@ def _numbers(sums: Array, steps: list[Fraction], target: Format) -> Array:
 
 def _multiplier(step: Fraction, weight: Fraction, result: Quantized, rule: str) -> Any:
     """The step of the sums in steps of the result, in the precision of the rule."""
-    scale = result.parameters.scale(0)
+    scale = result.parameters.scales[0]
     if rule == "exact":
         return step / weight * scale
     if rule != "float32":
