@@ -350,8 +350,8 @@ def _way_back(
     if granularity.channels == 1 or 256 * granularity.channels <= blocks.size:
         table = np.empty((granularity.channels, 256), np.uint64)
         levels.fill(numbers, grid.signed, row, table)
-        for channel, level in wide.items():
-            table[channel] = level
+        for channel, values_of in wide.items():
+            table[channel] = values_of
         narrow = table.astype(target.code_dtype)
         return lambda source, values, start: levels.look_up(source, values, narrow, blocks, start)
 
