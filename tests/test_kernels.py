@@ -171,7 +171,7 @@ MISUSES = {
     # Stages of words that no loop is for.
     **{
         f"widen from {source} to {target} bytes": lambda sizes=(source, target): Widen(*sizes, rebias=0, unit=0)
-        for source, target in ((1, 4), (1, 8), (2, 2), (8, 4), (3, 4), (4, 16), (0, 0), (-2, 4))
+        for source, target in ((1, 2), (1, 8), (2, 2), (8, 4), (3, 4), (4, 16), (0, 0), (-2, 4))
     },
     "widen what float32 does not hold": lambda: Widen(2, 4, rebias=1, unit=-1100),
     "widen by nothing": lambda: Widen(2, 4),

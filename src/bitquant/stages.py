@@ -128,8 +128,12 @@ def carrier_of(source: Format) -> Format:
 def leads_to(carrier: Format, source: Format) -> bool:
     """Whether `to_carrier` has a stage from a format to a carrier: it holds all values, in FP32 as normal numbers."""
     looked_up = source.bits <= 8 or not source.is_float
-    moved = source.bias == carrier.bias or source.smallest_subnormal >= carrier.smallest_normal
-    return carrier.contains(source) and (looked_up or moved or carrier is FP64)
+    return carrier.contains(source) and (looked_up or _moves(source, carrier) or carrier is FP64)
+
+
+def _moves(source: Format, carrier: Format) -> bool:
+    """Whether the bits of a float are moved to a carrier's, its subnormal numbers becoming normal ones."""
+    return source.bias == carrier.bias or source.smallest_subnormal >= carrier.smallest_normal
 
 
 def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
@@ -139,9 +143,11 @@ def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
         return FromInteger(size, word, source.signed)
     if source.is_integer and source.bits == 64:
         return from_whole(source, "to_odd")
-    if source.bits <= 8 or source.kind == "codebook":
+    in_bytes = source.is_float and source.zero and carrier is FP32 and _moves(source, carrier)
+    if source.kind == "codebook" or (source.bits <= 8 and not in_bytes):
         return Lookup(size, _table(source, carrier, quiet))
-    rebias = carrier.bias - source.bias
+    rebias, like_zero = carrier.bias - source.bias, source.nan == "negative_zero"
+    raised = ((rebias + 1) << carrier.significand_bits) % 2**64
     return Widen(
         size,
         word,
@@ -149,12 +155,13 @@ def to_carrier(source: Format, carrier: Format, quiet: bool) -> Stage:
         stored=source.significand_bits,
         largest=source.largest_code,
         infinity=source.infinity_code or 0,
-        nan=source.nan_code if source.nan == "negative_zero" else 2**64 - 1,
-        zero=source.signed_zero or not source.signed,
+        nan=source.nan_code if like_zero else 2**64 - 1,
+        nan_like_zero=like_zero,
         payload=source.nan == "ieee",
-        subnormal=1 << source.significand_bits if rebias else int(source.nan == "negative_zero"),
         shift=carrier.significand_bits - source.significand_bits,
         rebias=(rebias << carrier.significand_bits) % 2**64,
+        raised=raised,
+        least=raised if rebias else 0,
         unit=source.min_exponent - source.significand_bits,
         quiet=quiet,
     )

@@ -11,12 +11,13 @@ cdef struct Source:
     uint64_t largest            # magnitude of the largest finite number; beyond are infinity and NaN
     uint64_t infinity           # magnitude of infinity; 0 where there is none
     uint64_t nan                # the one code that is NaN and no magnitude beyond `largest`; 0 where there is none
-    uint64_t zero               # 1 where −0 is a number
+    bint nan_like_zero          # that code is the one of −0
     bint payload                # NaN has payloads
-    uint64_t subnormal          # magnitudes below this one are subnormal here and normal in the carrier
     uint32_t shift              # carrier's stored bits − stored bits
     uint64_t rebias             # (carrier's bias − bias), in the carrier's exponent field
-    int32_t unit                # exponent of the smallest subnormal number: its value is 2^unit
+    uint64_t raised             # `least` of Design B, which is added ...
+    uint64_t least              # ... and subtracted again, 0 where exponents are the carrier's own
+    int32_t unit                # exponent of the smallest subnormal number: its value is 2^unit (Design E)
     bint quiet                  # NaN is quieted: this stage is the conversion itself, not a step before it
 
 

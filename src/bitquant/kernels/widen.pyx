@@ -6,22 +6,31 @@
 #         float16              s eeeee ffffffffff
 #         float32              s eeeeeeee ffffffffff0000000000000      e + 112
 #
-# (B) A number that is subnormal here and normal in the carrier needs its leading one found. The conversion of a small
-#     integer to floating point does exactly that, in one instruction, exact whatever the rounding mode and the
-#     flush-to-zero bits say; then 2^unit is added to its exponent field.
-# (C) A run of 256 numbers that are zero, or normal here, is only moved. The loop does that to every run and keeps
-#     the extreme magnitudes; where they say otherwise the general loop writes the run again. (As in narrow.pyx.)
+# (B) A number that is subnormal here and normal in the carrier needs its leading one found, which the FPU does when it
+#     subtracts. Two patterns are made of each shifted magnitude m, and the smaller is right; `least` is the pattern of
+#     the smallest normal number:
+#
+#         v = m + rebias                         right for a normal number
+#         f = (m + least) − least                as numbers: right for a subnormal one
+#
+#     A subnormal number is t · least with t below 1, which f is; and v is (1 + t) / 2 · least, which is not less. For a
+#     normal number m + least is the pattern of 2v, so that f is 2v − least, rounded, which is not less than v. The
+#     difference that counts is exact whatever the rounding mode, and a normal number or zero, so that no
+#     flush-to-zero touches it; of a zero that comes out as −0 the sign is dropped.
+# (C) That loop keeps the largest magnitude of a run of 256. Where that is beyond the largest number, or a code is a NaN
+#     that looks like −0 (a loop of its own looks for it), a patch loop writes infinity and NaN over what is there. (As
+#     in narrow.pyx.)
 # (D) A NaN with a payload keeps it aligned at the top, and its quiet bit; so a later stage still knows that it was
 #     signalling. A format's only NaN becomes the quiet one without payload.
 # (E) A number that is subnormal in FP64, but has not the same bits there, moves to where 2^-1074 is one.
-# Codes of one byte are looked up instead (lookup.pyx).
+# The few formats of one byte for which all that is not so are looked up instead (lookup.pyx).
 """
 
 from libc.stdint cimport int8_t, int16_t
 
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, code, double_of_bits, int32_t, int64_t, loop, select, uint8_t, uint16_t,
-    uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, code, double_of_bits, float_of_bits, int32_t, int64_t, loop, select, uint8_t,
+    uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.stage cimport RUN, Block, Stage, Tally
 
@@ -34,30 +43,47 @@ ctypedef fused integer:
     uint32_t
 
 
-cdef inline carrier small_bits(carrier n) noexcept nogil:
-    """The bits of an integer below 2^24 (FP32) or 2^52 (FP64) as a floating point number. Exact; 0 may be −0."""
+cdef inline carrier moved(carrier shifted, const Source *s) noexcept nogil:
+    """Design B; the sign bit may be set."""
     if carrier is uint32_t:
-        return bits_of_float(<float> <int32_t> n)
+        return <uint32_t> smaller32(
+            <int32_t> bits_of_float(float_of_bits(shifted + <uint32_t> s.raised) - float_of_bits(<uint32_t> s.least)),
+            <int32_t> (shifted + <uint32_t> s.rebias),
+        )
     else:
-        return bits_of_double(double_of_bits(n | 0x4330000000000000ULL) - 4503599627370496.0)
+        return <uint64_t> smaller64(
+            <int64_t> bits_of_double(double_of_bits(shifted + s.raised) - double_of_bits(s.least)),
+            <int64_t> (shifted + s.rebias),
+        )
 
 
-cdef inline bint ordinary(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
-    """Design C. Returns whether the run was ordinary; if not, the target is to be written again."""
+cdef inline int32_t smaller32(int32_t a, int32_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline int64_t smaller64(int64_t a, int64_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline bint finite(
+    const bint nan_like_zero, const code *source, carrier *target, const Source *s, size_t n
+) noexcept nogil:
+    """Designs A to C. Returns whether the run was finite; if not, there is something to patch."""
     cdef Source row = s[0]
-    cdef carrier one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, largest = 0, smallest = 0 - one
-    cdef carrier sign_bit = one << (8 * sizeof(carrier) - 1), value, zero = <carrier> row.zero
+    cdef carrier one = 1, bits, magnitude, largest = 0, magnitudes = (one << row.sign_shift) - 1
+    cdef carrier unlike, nan = <carrier> row.nan, no_nan = ~(<carrier> 0)
+    cdef carrier sign_bit = one << (8 * sizeof(carrier) - 1)
     cdef uint32_t sign_up = 8 * sizeof(carrier) - 1 - row.sign_shift
     cdef size_t i
     for i in range(n):
         bits = source[i]
         magnitude = bits & magnitudes
         largest = largest if largest > magnitude else magnitude
-        smallest = smallest if smallest < magnitude - zero else magnitude - zero
-        value = (magnitude << row.shift) + <carrier> row.rebias
-        value = select[carrier](magnitude != 0, value, 0)
-        target[i] = value | ((bits << sign_up) & sign_bit)
-    return largest <= <carrier> row.largest and smallest + zero >= <carrier> row.subnormal
+        if nan_like_zero:
+            unlike = bits ^ nan
+            no_nan = no_nan if no_nan < unlike else unlike
+        target[i] = (moved[carrier](magnitude << row.shift, &row) & ~sign_bit) | ((bits << sign_up) & sign_bit)
+    return largest <= <carrier> row.largest and no_nan != 0
 
 
 cdef inline carrier special(carrier bits, carrier magnitude, const Source *row) noexcept nogil:
@@ -74,25 +100,25 @@ cdef inline carrier special(carrier bits, carrier magnitude, const Source *row) 
     )
 
 
-cdef inline void general(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
-    """Designs A, B and D, for any code."""
+cdef inline void patch(const code *source, carrier *target, const Source *s, size_t n) noexcept nogil:
+    """Design D: over what is not finite."""
     cdef Source row = s[0]
-    cdef carrier one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, negative, value, small, is_nan
-    cdef int stored = 23 if carrier is uint32_t else 52, sign = 8 * sizeof(carrier) - 1
+    cdef carrier one = 1, bits, magnitude, magnitudes = (one << row.sign_shift) - 1, is_nan, sign
     cdef size_t i
     for i in range(n):
         bits = source[i]
         magnitude = bits & magnitudes
         is_nan = bits == <carrier> row.nan
-        negative = (bits >> row.sign_shift) & 1 & ~is_nan
-        value = (magnitude << row.shift) + <carrier> row.rebias
-        small = small_bits(magnitude) + ((<carrier> row.unit) << stored)
-        small = select[carrier](magnitude != 0, small, 0)
-        value = select[carrier](magnitude < <carrier> row.subnormal, small, value)
-        value = select[carrier](
-            <carrier> (magnitude > <carrier> row.largest) | is_nan, special[carrier](bits, magnitude, &row), value
+        sign = target[i] & (one << (8 * sizeof(carrier) - 1)) & (is_nan - 1)
+        target[i] = select[carrier](
+            <carrier> (magnitude > <carrier> row.largest) | is_nan, special[carrier](bits, magnitude, &row) | sign,
+            target[i],
         )
-        target[i] = value | (negative << sign)
+
+
+cdef inline uint64_t small_bits(uint64_t n) noexcept nogil:
+    """The bits of an integer below 2^52 as a FP64 number. Exact; 0 may be −0."""
+    return bits_of_double(double_of_bits(n | 0x4330000000000000ULL) - 4503599627370496.0)
 
 
 cdef inline void deep(const code *source, uint64_t *target, const Source *s, size_t n) noexcept nogil:
@@ -129,10 +155,15 @@ cdef inline void deep(const code *source, uint64_t *target, const Source *s, siz
 
 cdef inline void widen(const code *source, carrier *target, const Source *row, size_t n) noexcept nogil:
     cdef size_t at = 0, length
+    cdef bint all_finite
     while at < n:
         length = n - at if n - at < RUN else RUN
-        if not ordinary(source + at, target + at, row, length):
-            general(source + at, target + at, row, length)
+        if row.nan_like_zero:
+            all_finite = finite(True, source + at, target + at, row, length)
+        else:
+            all_finite = finite(False, source + at, target + at, row, length)
+        if not all_finite:
+            patch(source + at, target + at, row, length)
         at += length
 
 
@@ -147,6 +178,12 @@ cdef inline void from_integer(const integer *source, carrier *target, size_t n) 
 
 
 # The loops that exist.
+
+cdef loop widen_8_to_32(
+    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
+) noexcept nogil:
+    widen(<const uint8_t *> source, <uint32_t *> target, <const Source *> row, n)
+
 
 cdef loop widen_16_to_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
@@ -257,13 +294,14 @@ cdef loop uint32_to_64(
 
 
 cdef class Widen(Stage):
-    """Codes of 2, 4 or 8 bytes to FP32 or FP64 bits (target_size 4 or 8), by the numbers of a Source row."""
+    """Codes of 1 to 8 bytes to FP32 or FP64 bits (target_size 4 or 8), by the numbers of a Source row."""
 
     def __init__(self, int source_size, int target_size, **numbers):
         cdef dict row = self.numbers
         cdef bint beyond = numbers["rebias"] != 0 and numbers["unit"] < -1022
-        if (source_size, target_size) not in ((2, 4), (2, 8), (4, 4), (4, 8), (8, 8)) or (beyond and target_size == 4):
-            raise ValueError("codes of 2 to 8 bytes, to a carrier that holds their values")
+        cdef list sizes = [(1, 4), (2, 4), (2, 8), (4, 4), (4, 8), (8, 8)]
+        if (source_size, target_size) not in sizes or (beyond and target_size == 4):
+            raise ValueError("codes of 1 to 8 bytes, to a carrier that holds their values")
         row.update(numbers)
         self.numbers = row
         self.row = &self.numbers
@@ -276,6 +314,8 @@ cdef class Widen(Stage):
             self.block = <Block> widen_64_to_64
         elif target_size == 8:
             self.block = <Block> widen_16_to_64 if source_size == 2 else <Block> widen_32_to_64
+        elif source_size == 1:
+            self.block = <Block> widen_8_to_32
         else:
             self.block = <Block> widen_16_to_32 if source_size == 2 else <Block> widen_32_to_32
 
