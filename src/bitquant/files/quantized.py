@@ -180,6 +180,11 @@ def save_quantized(
         if isinstance(item, np.ndarray):
             tensors[name] = item
             continue
+        if getattr(item, "dialect", None) is not None:
+            raise BitquantError(
+                f"{name!r} was quantized by a dialect, whose numbers this layout cannot give back: write its codes, "
+                "step and zero_point as tensors of their own"
+            )
         taken = next((f"{name}.{part}" for part in _PARTS if f"{name}.{part}" in items), None)
         if taken is not None:
             raise BitquantError(f"{taken!r} is a tensor, and where a part of quantized {name!r} goes: rename it")

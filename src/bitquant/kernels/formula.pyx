@@ -114,9 +114,9 @@ cdef inline real below(real u) noexcept nogil:
 
 
 cdef inline real away(real u) noexcept nogil:
-    """A magnitude to the nearest integer, a tie up. The difference is exact."""
-    cdef real whole = below(u)
-    return whole + <real> (u - whole >= <real> 0.5)
+    """A magnitude to the nearest integer, a tie up: only one that went down is left with a half, exactly."""
+    cdef real rounded = nearest(u)
+    return rounded + <real> (u - rounded >= <real> 0.5)
 
 
 cdef inline real floored(real u) noexcept nogil:

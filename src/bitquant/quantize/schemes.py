@@ -214,7 +214,7 @@ def quantize(
     array([   0,    2, -127], dtype=int8)
     >>> q = bq.quantize(np.float32([0.5, -1.0, 0.25]), dialect="torch")
     >>> q.codes, q.step
-    (array([  64, -128,   32], dtype=int8), 0.007843137718737125)
+    (array([  64, -127,   32], dtype=int8), 0.007843137718737125)
     """
     choose("nonfinite", nonfinite, _NONFINITE)
     if dialect is not None:
@@ -297,10 +297,7 @@ def _quantize_by(
     if step is not None:
         if given_range is not None:
             raise BitquantError("a step says everything: give no range with it")
-        steps = _floats(step, channels, "step")
-        for number in steps[steps.view(np.int64) <= 0][:1]:
-            raise BitquantError(f"step is {number:g}: it must be positive")
-        zero_points = _floats(0 if zero_point is None else zero_point, channels, "zero_point")
+        steps, zero_points = _steps_and_zeros(step, zero_point, channels)
         found = by_dialect.take_given(row, grid, bits, source, granularity, steps, zero_points)
     else:
         if zero_point is not None:
@@ -362,13 +359,15 @@ def dequantize(
     group_size: int | None = None,
     block_shape: tuple[int, ...] | None = None,
     dtype: Any = "float32",
+    dialect: str | Quantizer | None = None,
+    bits: int | None = None,
     threads: int | None = 1,
 ) -> Any:
-    """Return (codes − zero_point) / scale, exact and rounded once.
+    """Return (codes − zero_point) / scale, exact and rounded once; or what another system makes of the codes.
 
     Parameters
     ----------
-    codes : array_like of int8 or uint8
+    codes : array_like of int8 or uint8; of int16 or uint16 where the dialect has such
     scale, step : float, Fraction or array_like
         One of the two: codes per unit, or units per code (what ONNX, PyTorch and TFLite call "scale"); one for each
         channel, or one for all.
@@ -376,7 +375,11 @@ def dequantize(
     axis, group_size, block_shape : optional
         Which numbers share a scale, as for `quantize`.
     dtype : dtype or Format
-        A floating format.
+        A floating format; with a dialect, that of the numbers that were quantized.
+    dialect : str or Quantizer, optional
+        Dequantize as the named system does, bit for bit (docs/quantizers.md); it wants the step.
+    bits : int, optional
+        Of the codes, for a dialect; default: its own.
     threads : int or None
         As for `convert`.
 
@@ -396,6 +399,11 @@ def dequantize(
     array([ 0. , 12.8, 25.5], dtype=float32)
     """
     array, give_back = take(codes)
+    if dialect is not None:
+        shares = axis, group_size, block_shape
+        return give_back(
+            _dequantized_by(quantizer(dialect), array, scale, step, zero_point, shares, dtype, bits, threads)
+        )
     if array.dtype not in (np.int8, np.uint8):
         raise BitquantError(f"codes are int8 or uint8, not {array.dtype}")
     granularity = Granularity.of(array.shape, axis, group_size, block_shape)
@@ -404,6 +412,41 @@ def dequantize(
     if parameters is None:
         raise BitquantError("give the scale or the step that the codes were made with")
     return give_back(dequantized(array, parameters, grid, granularity, format(dtype), threads))
+
+
+def _dequantized_by(
+    row: Quantizer,
+    codes: Array,
+    scale: Any,
+    step: Any,
+    zero_point: Any,
+    shares: tuple[Any, Any, Any],
+    dtype: Any,
+    bits: int | None,
+    threads: int | None,
+) -> NDArray[Any]:
+    """Dequantize as a row of the dialects does."""
+    if scale is not None or step is None:
+        raise BitquantError("a dialect has steps: give step, and no scale")
+    if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
+        raise BitquantError(f"codes are int8, uint8, int16 or uint16, not {codes.dtype}")
+    if bits is None:
+        bits = row.bits[0] if codes.dtype.itemsize == 1 else 16
+    grid, bits = by_dialect.grid_of(row, "asymmetric", bits, codes.dtype.kind == "i", None)
+    granularity = Granularity.of(codes.shape, *shares)
+    steps, zero_points = _steps_and_zeros(step, zero_point, granularity.channels)
+    found = by_dialect.take_given(row, grid, bits, format(dtype), granularity, steps, zero_points)
+    if codes.dtype != found.dtype:
+        raise BitquantError(f"codes of {bits} bits are {found.dtype} here, not {codes.dtype}")
+    return dequantized(codes, found, grid, granularity, found.value_format, threads)
+
+
+def _steps_and_zeros(step: Any, zero_point: Any, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and zero points that a caller gave for a dialect."""
+    steps = _floats(step, channels, "step")
+    for number in steps[steps.view(np.int64) <= 0][:1]:
+        raise BitquantError(f"step is {number:g}: it must be positive")
+    return steps, _floats(0 if zero_point is None else zero_point, channels, "zero_point")
 
 
 def _parameters(
