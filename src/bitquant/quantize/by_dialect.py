@@ -1,262 +1,126 @@
-"""Quantization by another system's rule: the parameters, the codes and the numbers that it gives, bit for bit."""
+"""Quantization by another system's rule: the two public functions where they are given a dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant import plans
-from bitquant.convert import convert
+from bitquant.arrays import Array, take, with_held_format
 from bitquant.dialects.quantizers import Quantizer
 from bitquant.errors import BitquantError
-from bitquant.formats import FP32, FP64, Format, format
-from bitquant.kernels.blocking import Blocks
-from bitquant.kernels.formula import DefaultEnvironment, Formula
-from bitquant.layouts import in_parts
-from bitquant.quantize.formulas import Chain, Evaluator, Value, uses
+from bitquant.formats import format
+from bitquant.quantize.arguments import codes_out, floats, pair
+from bitquant.quantize.extremes import extremes
+from bitquant.quantize.found import fill, find, grid_of, needs_peak, peaks, take_given
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import Grid, exact_numbers
-
-_UP_TO_A_BYTE = 8
-
-
-def code_dtype(bits: int, signed: bool) -> np.dtype[Any]:
-    """The dtype that holds codes: a byte, or two where they have more than 8 bits."""
-    return np.dtype(f"{'i' if signed else 'u'}{1 if bits <= _UP_TO_A_BYTE else 2}")
+from bitquant.quantize.parameters import SCHEMES, Scheme
+from bitquant.quantize.quantized import Quantized, dequantized
+from bitquant.rules import choose
 
 
-def grid_of(row: Quantizer, scheme: str, bits: Any, signed: bool | None, narrow: bool | None) -> tuple[Grid, int]:
-    """The codes of a row, and their bits: its own where the caller does not say."""
-    bits = row.bits[0] if bits is None else bits
-    signed = row.signed[0] if signed is None else bool(signed)
-    if bits not in row.bits or signed not in row.signed:
-        codes = " or ".join("int" if each else "uint" for each in row.signed)
-        raise BitquantError(
-            f"the dialect {row.name} has no codes of {'int' if signed else 'uint'}{bits}: choose {codes} of "
-            f"{', '.join(map(str, row.bits))} bits"
-        )
-    low = -(2 ** (bits - 1)) if signed else 0
-    if narrow is None:
-        narrow = signed and scheme in row.narrow
-    return Grid(low + bool(narrow), low + 2**bits - 1, signed), int(bits)
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """The parameters by which a row quantizes, one of each per channel; in place of exact `Parameters`.
-
-    Attributes
-    ----------
-    row : Quantizer
-    grid : Grid
-    dtype : dtype
-        Of the codes.
-    source : Format
-        Of the numbers.
-    granularity : Granularity
-    evaluator : Evaluator
-        All names that the row's formulas have set.
-    """
-
-    row: Quantizer
-    grid: Grid
-    dtype: np.dtype[Any]
-    source: Format
-    granularity: Granularity
-    evaluator: Evaluator
-
-    @property
-    def zero_points(self) -> NDArray[Any]:
-        """The codes of zero: int32, or FP64 where the row does not round them."""
-        return self._numbers("zero_point")
-
-    def float_steps(self) -> NDArray[Any]:
-        """Units per code, as the row stores them, in FP64."""
-        return self._numbers("step")
-
-    def float_scales(self) -> NDArray[np.float64]:
-        """Codes per unit: the FP64 nearest to 1/step."""
-        with DefaultEnvironment(), np.errstate(all="ignore"):
-            scales: NDArray[np.float64] = 1 / self.float_steps()
-        return scales
-
-    @property
-    def scales(self) -> tuple[Fraction, ...]:
-        """The inverses of the steps, exact."""
-        steps = self.float_steps()
-        for step in steps[~(np.isfinite(steps) & (steps != 0))][:1]:
-            raise BitquantError(f"the step that {self.row.name} gives is {step}, which has no exact inverse")
-        return tuple(1 / step for step in exact_numbers(steps))
-
-    @property
-    def step_format(self) -> Format:
-        """The format in which steps are stored."""
-        return format(self.evaluator.names["step"].type)
-
-    @property
-    def value_format(self) -> Format:
-        """The format of the numbers that codes stand for."""
-        return format(self._chain_of_values.type)
-
-    def float_ranges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the smallest and the largest code stand for."""
-        channels = self.granularity.channels
-        blocks = Blocks((channels,), (1,))
-        ends = (np.full(channels, end, self.dtype) for end in (self.grid.low, self.grid.high))
-        low, high = (convert(self._values(end, 0, blocks), FP64) for end in ends)
-        return low, high
-
-    inside = float_ranges
-
-    def way_back(self, target: Format) -> Callable[[NDArray[Any], NDArray[Any], int], None]:
-        """What turns codes, the first of them number `start` of the array, into codes of the target format."""
-
-        def back(codes: NDArray[Any], values: NDArray[Any], start: int) -> None:
-            found = self._values(codes, start, self.granularity.blocks)
-            values[...] = convert(found, target).view(target.code_dtype)
-
-        return back
-
-    def _numbers(self, name: str) -> NDArray[Any]:
-        value = self.evaluator.names[name]
-        numbers = value.numbers if value.type == "int32" else convert(value.numbers, FP64)
-        return np.ascontiguousarray(np.broadcast_to(numbers, self.granularity.channels))
-
-    @cached_property
-    def _chain_of_values(self) -> Chain:
-        with DefaultEnvironment(), np.errstate(all="ignore"):
-            chain = Chain(self.row.values, "code", "int32", self.evaluator, self.granularity.channels)
-            if chain.type == "int32":
-                chain.to(self.evaluator.precision)
-        return chain
-
-    def _values(self, codes: NDArray[Any], start: int, blocks: Blocks) -> NDArray[Any]:
-        """What codes stand for, as floats that hold it."""
-        chain = self._chain_of_values
-        values = np.empty(codes.shape, np.dtype(f"f{chain.word}"))
-        Formula(chain.word, chain.links, chain.operands, codes.dtype.name, "float", blocks).run(codes, values, start)
-        narrower = chain.word == 8 and chain.type != "float64"
-        return np.asarray(convert(values, FP32)) if narrower else values
-
-
-def precision_of(row: Quantizer, source: Format) -> str:
-    """The type in which a row computes with numbers of a format."""
-    return source.name if row.precision == "input" else row.precision
-
-
-def _start(
-    row: Quantizer, grid: Grid, bits: int, source: Format, granularity: Granularity
-) -> tuple[Found, dict[str, str]]:
-    """Parameters that know the codes' range alone, and the types that names have."""
-    if source.name not in row.inputs:
-        raise BitquantError(
-            f"the dialect {row.name} does not take {source.name}: convert to {' or '.join(row.inputs)} first"
-        )
-    names = {
-        "qmin": grid.low,
-        "qmax": grid.high,
-        "bits": bits,
-        "tiny": source.smallest_normal,
-        "epsilon": source.epsilon,
-    }
-    evaluator = Evaluator(
-        {name: Value(number, "number") for name, number in names.items()}, precision_of(row, source), source.name
+def quantize_by(
+    row: Quantizer,
+    x: Any,
+    scheme: Scheme | None,
+    bits: int | None,
+    signed: bool | None,
+    narrow: bool | None,
+    shares: tuple[Any, Any, Any],
+    given_range: tuple[Any, Any] | None,
+    step: Any,
+    zero_point: Any,
+    nonfinite: str,
+    out: Array | None,
+    threads: int | None,
+) -> Quantized:
+    """Quantize as a row of the dialects does."""
+    if scheme is None:
+        scheme = "asymmetric" if zero_point is not None or not row.symmetric else "symmetric"
+    choose("scheme", scheme, SCHEMES)
+    grid, bits = grid_of(row, scheme, bits, signed, narrow)
+    array, give_back = take(x)
+    array, source = with_held_format(array)
+    granularity = Granularity.of(array.shape, *shares)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+    channels = granularity.channels
+    if step is not None:
+        if given_range is not None:
+            raise BitquantError("a step says everything: give no range with it")
+        steps, zero_points = _steps_and_zeros(step, zero_point, channels)
+        found = take_given(row, grid, bits, source, granularity, steps, zero_points)
+    else:
+        if zero_point is not None:
+            raise BitquantError("a zero_point needs the step that it belongs to")
+        if not row.parameters(scheme):
+            other = "choose the other scheme" if row.symmetric or row.asymmetric else "give step= and zero_point="
+            raise BitquantError(f"the dialect {row.name} finds no {scheme} parameters: {other}")
+        ends = {}
+        if needs_peak(row, scheme):
+            if given_range is not None:
+                raise BitquantError(f"the dialect {row.name} looks at all numbers: give no range")
+            ends["peak"] = peaks(array, source, granularity)
+        if given_range is not None:
+            low, high = pair(given_range)
+            lows, highs = floats(low, channels, "low"), floats(high, channels, "high")
+        elif array.size:
+            lows, highs = extremes(array, source, granularity, nonfinite == "raise")
+        else:
+            raise BitquantError("x is empty and has no range: give range= or step=")
+        ends.update(low=lows, high=highs)
+        found = find(row, scheme, grid, bits, source, granularity, ends)
+    codes = codes_out(out, array, found.dtype)
+    if array.size:
+        fill(found, array, codes, threads)
+    return Quantized(
+        codes=give_back(codes),
+        scheme=scheme,
+        bits=bits,
+        granularity=granularity,
+        rounding=row.codes,
+        step_format=found.step_format,
+        source=source,
+        nonfinite=nonfinite,
+        grid=grid,
+        parameters=found,
+        give_back=give_back,
     )
-    step = source.name if row.step_format == "input" else row.step_format
-    found = Found(row, grid, code_dtype(bits, grid.signed), source, granularity, evaluator)
-    return found, {"step": step, "zero_point": step if row.zero_point == "real" else "int32"}
 
 
-def find(
+def dequantize_by(
     row: Quantizer,
-    scheme: str,
-    grid: Grid,
-    bits: int,
-    source: Format,
-    granularity: Granularity,
-    extremes: dict[str, NDArray[Any]],
-) -> Found:
-    """The parameters that a row finds from the `low` and `high` of each channel, and the `peak` where it uses that."""
-    found, casts = _start(row, grid, bits, source, granularity)
-    names = found.evaluator.names
-    with DefaultEnvironment(), np.errstate(all="ignore"):
-        for name, numbers in extremes.items():
-            names[name] = Value(numbers, "float64").to(source.name).to(found.evaluator.precision)
-        names["zero_point"] = Value(0, "number").to(casts["zero_point"])
-        found.evaluator.assign(row.parameters(scheme), casts)
-        if row.zero_point == "code":
-            # It is stored as a code: the low byte, or bytes, of what was found.
-            stored = names["zero_point"].numbers.astype(found.dtype).astype(np.int32)
-            names["zero_point"] = Value(stored, "int32")
-    return found
+    codes: Array,
+    scale: Any,
+    step: Any,
+    zero_point: Any,
+    shares: tuple[Any, Any, Any],
+    dtype: Any,
+    bits: int | None,
+    threads: int | None,
+) -> NDArray[Any]:
+    """Dequantize as a row of the dialects does."""
+    if scale is not None or step is None:
+        raise BitquantError("a dialect has steps: give step, and no scale")
+    if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
+        raise BitquantError(f"codes are int8, uint8, int16 or uint16, not {codes.dtype}")
+    if bits is None:
+        bits = row.bits[0] if codes.dtype.itemsize == 1 else 16
+    grid, bits = grid_of(row, "asymmetric", bits, codes.dtype.kind == "i", None)
+    granularity = Granularity.of(codes.shape, *shares)
+    steps, zero_points = _steps_and_zeros(step, zero_point, granularity.channels)
+    found = take_given(row, grid, bits, format(dtype), granularity, steps, zero_points)
+    if codes.dtype != found.dtype:
+        raise BitquantError(f"codes of {bits} bits are {found.dtype} here, not {codes.dtype}")
+    return dequantized(codes, found, grid, granularity, found.value_format, threads)
 
 
-def take_given(
-    row: Quantizer,
-    grid: Grid,
-    bits: int,
-    source: Format,
-    granularity: Granularity,
-    step: NDArray[np.float64],
-    zero_point: NDArray[np.float64],
-) -> Found:
-    """The parameters that a caller gives, as a row stores them."""
-    found, casts = _start(row, grid, bits, source, granularity)
-    whole = (zero_point == np.rint(zero_point)).all()
-    most = np.iinfo(found.dtype if row.zero_point == "code" else np.int32)
-    if row.zero_point != "real" and not (whole and (zero_point >= most.min).all() and (zero_point <= most.max).all()):
-        raise BitquantError(
-            f"zero_point is {' '.join(f'{each:g}' for each in zero_point[:3])}: that of the dialect {row.name} is an "
-            f"integer from {most.min} to {most.max}"
-        )
-    names = found.evaluator.names
-    with DefaultEnvironment(), np.errstate(all="ignore"):
-        names["step"] = Value(step, "float64").to(casts["step"])
-        names["zero_point"] = Value(zero_point, "float64").to(casts["zero_point"])
-        found.evaluator.assign(row.given, casts)
-    return found
+def _steps_and_zeros(step: Any, zero_point: Any, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and zero points that a caller gave for a dialect."""
+    steps = floats(step, channels, "step")
+    for number in steps[steps.view(np.int64) <= 0][:1]:
+        raise BitquantError(f"step is {number:g}: it must be positive")
+    return steps, floats(0 if zero_point is None else zero_point, channels, "zero_point")
 
 
-def needs_peak(row: Quantizer, scheme: str) -> bool:
-    """Whether a row finds its parameters from the first number of largest magnitude."""
-    return any(uses(text.partition("=")[2].strip(), "peak") for text in row.parameters(scheme))
-
-
-def peaks(array: NDArray[Any], source: Format, granularity: Granularity) -> NDArray[np.float64]:
-    """The first number of largest magnitude in each channel, of finite numbers."""
-    numbers = convert(array.reshape(-1), FP64, source)
-    channel = granularity.channels_of(0, numbers.size)
-    # By channel, then from the largest magnitude down, then by place.
-    order = np.lexsort((-(np.abs(numbers).view(np.int64)), channel))
-    first = np.searchsorted(channel[order], np.arange(granularity.channels))
-    found: NDArray[np.float64] = numbers[order[first]]
-    return found
-
-
-def fill(found: Found, array: NDArray[Any], codes: NDArray[Any], threads: int | None) -> None:
-    """Fill the codes of a contiguous array that is not empty."""
-    with DefaultEnvironment(), np.errstate(all="ignore"):
-        chain = Chain(
-            found.row.codes,
-            "x",
-            precision_of(found.row, found.source),
-            found.evaluator,
-            found.granularity.channels,
-        )
-        chain.to("int32")
-    carrier, widen = plans.to_carrier(found.source)
-    if carrier is FP64 and chain.word == 4:
-        raise BitquantError(f"the dialect {found.row.name} does not take {found.source.name}: convert to float32 first")
-    source = "float" if chain.word == carrier.code_dtype.itemsize else "float32"
-    kernel = Formula(chain.word, chain.links, chain.operands, source, codes.dtype.name, found.granularity.blocks, widen)
-    flat, bytes_ = array.reshape(-1), codes.reshape(-1)
-    in_parts(lambda start, stop: kernel.run(flat[start:stop], bytes_[start:stop], start), array.size, threads)
-
-
-__all__ = ["Found", "fill", "find", "grid_of", "needs_peak", "peaks", "take_given"]
+__all__ = ["dequantize_by", "quantize_by"]

@@ -18,7 +18,7 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels, stats
 from bitquant.layouts import in_parts
-from bitquant.quantize.by_dialect import Found
+from bitquant.quantize.found import Found
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
     Grid,

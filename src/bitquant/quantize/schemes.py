@@ -16,7 +16,8 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
 from bitquant.kernels.affine import Affine
 from bitquant.layouts import in_parts
-from bitquant.quantize import by_dialect
+from bitquant.quantize.arguments import codes_out, pair
+from bitquant.quantize.by_dialect import dequantize_by, quantize_by
 from bitquant.quantize.extremes import extremes, nonfinite_error
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
@@ -223,7 +224,7 @@ def quantize(
                 "a dialect says how it rounds: give no scale (but step), step_format, include_zero or rounding"
             )
         shares = axis, group_size, block_shape
-        return _quantize_by(
+        return quantize_by(
             quantizer(dialect),
             x,
             scheme,
@@ -251,7 +252,7 @@ def quantize(
     parameters = _parameters(
         array, source, scheme, grid, granularity, range, scale, step, zero_point, include_zero, stored, nonfinite
     )
-    codes = _codes_out(out, array, grid.dtype)
+    codes = codes_out(out, array, grid.dtype)
     if array.size:
         _fill(array, source, codes, parameters, grid, granularity, rounding_name, mode, nonfinite, threads)
     return Quantized(
@@ -267,86 +268,6 @@ def quantize(
         parameters=parameters,
         give_back=give_back,
     )
-
-
-def _quantize_by(
-    row: Quantizer,
-    x: Any,
-    scheme: Scheme | None,
-    bits: int | None,
-    signed: bool | None,
-    narrow: bool | None,
-    shares: tuple[Any, Any, Any],
-    given_range: tuple[Any, Any] | None,
-    step: Any,
-    zero_point: Any,
-    nonfinite: Nonfinite,
-    out: Array | None,
-    threads: int | None,
-) -> Quantized:
-    """Quantize as a row of the dialects does."""
-    if scheme is None:
-        scheme = "asymmetric" if zero_point is not None or not row.symmetric else "symmetric"
-    choose("scheme", scheme, SCHEMES)
-    grid, bits = by_dialect.grid_of(row, scheme, bits, signed, narrow)
-    array, give_back = take(x)
-    array, source = with_held_format(array)
-    granularity = Granularity.of(array.shape, *shares)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
-    channels = granularity.channels
-    if step is not None:
-        if given_range is not None:
-            raise BitquantError("a step says everything: give no range with it")
-        steps, zero_points = _steps_and_zeros(step, zero_point, channels)
-        found = by_dialect.take_given(row, grid, bits, source, granularity, steps, zero_points)
-    else:
-        if zero_point is not None:
-            raise BitquantError("a zero_point needs the step that it belongs to")
-        if not row.parameters(scheme):
-            other = "choose the other scheme" if row.symmetric or row.asymmetric else "give step= and zero_point="
-            raise BitquantError(f"the dialect {row.name} finds no {scheme} parameters: {other}")
-        ends = {}
-        if by_dialect.needs_peak(row, scheme):
-            if given_range is not None:
-                raise BitquantError(f"the dialect {row.name} looks at all numbers: give no range")
-            ends["peak"] = by_dialect.peaks(array, source, granularity)
-        if given_range is not None:
-            low, high = _pair(given_range)
-            lows, highs = _floats(low, channels, "low"), _floats(high, channels, "high")
-        elif array.size:
-            lows, highs = extremes(array, source, granularity, nonfinite == "raise")
-        else:
-            raise BitquantError("x is empty and has no range: give range= or step=")
-        ends.update(low=lows, high=highs)
-        found = by_dialect.find(row, scheme, grid, bits, source, granularity, ends)
-    codes = _codes_out(out, array, found.dtype)
-    if array.size:
-        by_dialect.fill(found, array, codes, threads)
-    return Quantized(
-        codes=give_back(codes),
-        scheme=scheme,
-        bits=bits,
-        granularity=granularity,
-        rounding=row.codes,
-        step_format=found.step_format,
-        source=source,
-        nonfinite=nonfinite,
-        grid=grid,
-        parameters=found,
-        give_back=give_back,
-    )
-
-
-def _floats(values: Any, channels: int, name: str) -> NDArray[np.float64]:
-    """Numbers given by a caller, one for each channel, as the nearest FP64."""
-    numbers = given_numbers(values, channels, name)
-    return np.array([nearest_float(number) for number in numbers]) if isinstance(numbers, list) else numbers
-
-
-def _pair(given_range: Any) -> tuple[Any, Any]:
-    if not isinstance(given_range, (tuple, list)) or len(given_range) != 2:
-        raise BitquantError(f"range={given_range!r}: give a pair, the low end and the high end")
-    return given_range[0], given_range[1]
 
 
 def dequantize(
@@ -402,7 +323,7 @@ def dequantize(
     if dialect is not None:
         shares = axis, group_size, block_shape
         return give_back(
-            _dequantized_by(quantizer(dialect), array, scale, step, zero_point, shares, dtype, bits, threads)
+            dequantize_by(quantizer(dialect), array, scale, step, zero_point, shares, dtype, bits, threads)
         )
     if array.dtype not in (np.int8, np.uint8):
         raise BitquantError(f"codes are int8 or uint8, not {array.dtype}")
@@ -412,41 +333,6 @@ def dequantize(
     if parameters is None:
         raise BitquantError("give the scale or the step that the codes were made with")
     return give_back(dequantized(array, parameters, grid, granularity, format(dtype), threads))
-
-
-def _dequantized_by(
-    row: Quantizer,
-    codes: Array,
-    scale: Any,
-    step: Any,
-    zero_point: Any,
-    shares: tuple[Any, Any, Any],
-    dtype: Any,
-    bits: int | None,
-    threads: int | None,
-) -> NDArray[Any]:
-    """Dequantize as a row of the dialects does."""
-    if scale is not None or step is None:
-        raise BitquantError("a dialect has steps: give step, and no scale")
-    if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):
-        raise BitquantError(f"codes are int8, uint8, int16 or uint16, not {codes.dtype}")
-    if bits is None:
-        bits = row.bits[0] if codes.dtype.itemsize == 1 else 16
-    grid, bits = by_dialect.grid_of(row, "asymmetric", bits, codes.dtype.kind == "i", None)
-    granularity = Granularity.of(codes.shape, *shares)
-    steps, zero_points = _steps_and_zeros(step, zero_point, granularity.channels)
-    found = by_dialect.take_given(row, grid, bits, format(dtype), granularity, steps, zero_points)
-    if codes.dtype != found.dtype:
-        raise BitquantError(f"codes of {bits} bits are {found.dtype} here, not {codes.dtype}")
-    return dequantized(codes, found, grid, granularity, found.value_format, threads)
-
-
-def _steps_and_zeros(step: Any, zero_point: Any, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and zero points that a caller gave for a dialect."""
-    steps = _floats(step, channels, "step")
-    for number in steps[steps.view(np.int64) <= 0][:1]:
-        raise BitquantError(f"step is {number:g}: it must be positive")
-    return steps, _floats(0 if zero_point is None else zero_point, channels, "zero_point")
 
 
 def _parameters(
@@ -476,7 +362,7 @@ def _parameters(
         raise BitquantError("a zero_point needs the scale or step that it belongs to")
     if given_range is not None:
         ends = [
-            given_numbers(end, channels, name) for end, name in zip(_pair(given_range), ("low", "high"), strict=True)
+            given_numbers(end, channels, name) for end, name in zip(pair(given_range), ("low", "high"), strict=True)
         ]
         if any(isinstance(end, list) for end in ends):
             low, high = (end if isinstance(end, list) else exact_numbers(end) for end in ends)
@@ -561,19 +447,6 @@ def _fill_wide(
             point = int(parameters.zero_points[channel])
             quantize_wide(numbers[mine], found, parameters.wide[channel], point, grid, rounding)
             codes[part][mine] = found
-
-
-def _codes_out(out: Array | None, array: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
-    shape = array.shape
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
-        raise BitquantError(f"out must be a contiguous array of {dtype} and shape {shape}")
-    if not out.flags.writeable:
-        raise BitquantError("out is read-only: pass a writable array")
-    if np.may_share_memory(out, array) and np.shares_memory(out, array):
-        raise BitquantError("out overlaps x: pass another array")
-    return out
 
 
 def _float_format(step_format: Any) -> Format:
