@@ -266,16 +266,27 @@ def session(operator, reference, dtype, code):
     from onnx import TensorProto, helper
     from onnx.reference import ReferenceEvaluator
 
-    number, code = (getattr(TensorProto, name) for name in (dtype.upper().replace("FLOAT32", "FLOAT"), code))
+    number = getattr(TensorProto, dtype.upper().replace("FLOAT32", "FLOAT"))
+    # Codes of 4 bits go in and out as bytes, which NumPy has.
+    byte = getattr(TensorProto, code.replace("INT4", "INT8"))
+    code = getattr(TensorProto, code)
     inputs, outputs = {
-        "QuantizeLinear": ({"x": number, "s": number, "z": code}, {"y": code}),
-        "DequantizeLinear": ({"x": code, "s": number, "z": code}, {"y": number}),
+        "QuantizeLinear": ({"x": number, "s": number, "z": byte}, {"y": byte}),
+        "DequantizeLinear": ({"x": byte, "s": number, "z": byte}, {"y": number}),
         "DynamicQuantizeLinear": ({"x": number}, {"y": code, "s": number, "z": code}),
     }[operator]
     infos = [
         [helper.make_tensor_value_info(name, kind, None) for name, kind in ends.items()] for ends in (inputs, outputs)
     ]
-    graph = helper.make_graph([helper.make_node(operator, list(inputs), list(outputs))], "one", *infos)
+    if byte == code:
+        nodes = [helper.make_node(operator, list(inputs), list(outputs))]
+    else:
+        names = [f"{name}4" if inputs[name] == byte else name for name in inputs]
+        result = "y4" if outputs["y"] == byte else "y"
+        nodes = [helper.make_node("Cast", [name[0]], [name], to=code) for name in names if name.endswith("4")]
+        nodes.append(helper.make_node(operator, names, [result]))
+        nodes += [helper.make_node("Cast", [result], ["y"], to=byte)] if result != "y" else []
+    graph = helper.make_graph(nodes, "one", *infos)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     if reference:
         return ReferenceEvaluator(model)
@@ -288,7 +299,7 @@ def session(operator, reference, dtype, code):
 
 
 def onnx_names(bits, signed):
-    return f"{'' if signed else 'U'}INT{bits}", np.dtype(f"{'i' if signed else 'u'}{bits // 8}")
+    return f"{'' if signed else 'U'}INT{bits}", np.dtype(f"{'i' if signed else 'u'}{max(bits // 8, 1)}")
 
 
 def onnx_codes(reference):
@@ -344,7 +355,7 @@ def tool_codes(x, step, zero_point, bits, signed):
         found = quantize_nparray(
             getattr(TensorProto, code), x, np.asarray(step).astype(x.dtype), np.asarray(zero_point, dtype)
         )
-    return np.asarray(found)
+    return np.asarray(found).astype(dtype)
 
 
 TORCH, TORCHAO, ONNX, RUNTIME = ("torch",), ("torch", "torchao"), ("onnx",), ("onnx", "onnxruntime")

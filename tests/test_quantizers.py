@@ -23,7 +23,7 @@ def settings(rows):
         for source in [source for source in row.inputs if (name, source) != ("onnx", "bfloat16")]:
             for bits in row.bits:
                 for signed in row.signed:
-                    if (bits in (8, 16) or name.startswith("torchao")) and bits not in (3, 5, 6, 7):
+                    if bits not in (2, 3, 5, 6, 7):
                         yield pytest.param(name, source, bits, signed, id=f"{name}-{source}-{bits}-{signed}")
 
 
