@@ -139,6 +139,25 @@ def test_a_reader_who_leaves_early_gets_no_traceback():
     assert "Traceback" not in done.stderr
 
 
+# --- dialects -----------------------------------------------------------------------------------------------
+
+
+def test_dialects_lists_every_row_and_tells_all_of_one():
+    from bitquant.dialects import dialects
+    from bitquant.dialects.quantizers import quantizers
+
+    *lines, note = works("dialects").splitlines()
+    assert note.startswith("All of one: bitquant dialects NAME.")
+    every = [row.name for row in (*quantizers(), *dialects())]
+    assert [line.split()[0] for line in lines] == every
+    told = works("dialects", "ONNXRuntime", "x86_f16c")
+    for part in ("round_even(fclamp(x / step, qmin - zero_point, qmax - zero_point)) + zero_point", "VCVTPS2PH"):
+        assert part in told
+    rows = json.loads(works("dialects", "torch", "--json"))
+    assert [(row["of"], row["name"]) for row in rows] == [("quantize", "torch"), ("convert", "torch")]
+    assert "no dialect is called 'nobody'" in fails("dialects", "nobody")
+
+
 # --- formats ------------------------------------------------------------------------------------------------
 
 

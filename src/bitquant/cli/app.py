@@ -100,6 +100,19 @@ def _formats(
     table.run(names or [], as_json)
 
 
+@app.command("dialects", short_help="List whose rules conversions and quantizations can follow.")
+def _dialects(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these, with all there is to say of each.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the dialects of chips, libraries and standards: whose they are, and what they were checked against."""
+    from bitquant.cli import dialects
+
+    dialects.run(names or [], as_json)
+
+
 @app.command("convert", short_help="Convert the tensors of a file to another format.")
 def _convert(
     source: Input,

@@ -21,7 +21,7 @@ _OWN = "Every operation is rounded to the type of the numbers: bfloat16 weights 
 TORCH = (
     Quantizer(
         name="torch",
-        title="PyTorch's MinMaxObserver, quantize_per_tensor and quantize_per_channel on x86 (FBGEMM)",
+        title="PyTorch's MinMaxObserver and quantize_per_tensor on x86 (FBGEMM)",
         source=f"{_OBSERVER}; FBGEMM, src/QuantUtilsAvx2.cc; aten/src/ATen/native/quantized/AffineQuantizerBase.cpp",
         witness=_WITNESS,
         symmetric=_SYMMETRIC,
