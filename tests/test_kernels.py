@@ -20,6 +20,7 @@ from bitquant.kernels import scales, stats
 from bitquant.kernels.affine import Affine
 from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.codebook import ToCodebook
+from bitquant.kernels.formula import Formula
 from bitquant.kernels.integer import ToInteger
 from bitquant.kernels.lookup import Lookup
 from bitquant.kernels.narrow import Narrow
@@ -106,6 +107,14 @@ def scale_ranges(low=None, high=None, parameters=None, wide=None):
     low, high = F64(3) if low is None else low, F64(3) + 1 if high is None else high
     wide = np.empty(3, np.uint8) if wide is None else wide
     return scales.of_ranges(low, high, False, -128, 127, False, parameters or numbers(), wide)
+
+
+def formula(
+    word=4, links=(("multiply", 0, -1), ("to_int32", -1, -1)), operands=None, source="float", target="int8", **other
+):
+    """Make a Formula of the channels of a flat array, by default three."""
+    operands = [np.ones(3, f"f{word}")] if operands is None else operands
+    return Formula(word, list(links), operands, source, target, other.get("blocks", blocks()), other.get("widen"))
 
 
 def extremes(source=None, widen=None, word=4, width=4, low=None, high=None):
@@ -284,6 +293,31 @@ MISUSES = {
     "quantize from below": lambda: kernel().run(F32(8), I8(8), -1, 8),
     "quantize from beyond": lambda: kernel().run(F32(8), I8(8), 6, 5),
     "quantize to beyond": lambda: kernel().run(F32(8), I8(8), 0, 9),
+    # Formulas.
+    "a formula of halves": lambda: formula(word=2),
+    "a formula of words": lambda: formula(source="int32"),
+    "a formula into words": lambda: formula(target="float32"),
+    "a formula without blocks": lambda: formula(blocks=None),
+    "a formula of an unknown operation": lambda: formula(links=[("power", 0, -1)]),
+    "a formula of many links": lambda: formula(links=[("add", 0, -1)] * 49),
+    "a formula of many operands": lambda: formula(operands=[F32(3)] * 7),
+    "a formula of an operand that is none": lambda: formula(links=[("add", 1, -1)]),
+    "a formula of a second operand that is none": lambda: formula(links=[("fma", 0, 1)]),
+    "a formula of an operand before the first": lambda: formula(links=[("add", -2, -1)]),
+    "a formula of operands too short": lambda: formula(operands=[F32(2)]),
+    "a formula of operands of another dtype": lambda: formula(operands=[F64(3)]),
+    "a formula of operands in strides": lambda: formula(operands=[F32(6)[::2]]),
+    "a formula of operands that are none": lambda: formula(operands=[None]),
+    "a fused product in FP64": lambda: formula(word=8, links=[("fma", 0, 0)]),
+    "a formula of another stage": lambda: formula(word=8, widen=stages()[0]),
+    "codes of a formula from words": lambda: formula().run(F64(8), I8(8)),
+    "codes of a formula into words": lambda: formula().run(F32(8), np.zeros(8, np.int16)),
+    "codes of a formula into less": lambda: formula().run(F32(8), I8(7)),
+    "codes of a formula from strides": lambda: formula().run(F32(16)[::2], I8(8)),
+    "codes of a formula into strides": lambda: formula().run(F32(8), I8(16)[::2]),
+    "codes of a formula into read-only": lambda: formula().run(F32(8), read_only(I8(8))),
+    "codes of a formula from below": lambda: formula().run(F32(8), I8(8), -1),
+    "codes of a formula beyond": lambda: formula().run(F32(8), I8(8), 1),
     # The table of levels.
     **{
         f"levels with {name} {why}": lambda name=name, change=change: levels(**{name: change})
@@ -454,6 +488,13 @@ def test_what_the_cases_spoil_is_right():
     level_kernel.multiples(numbers(), np.ones(3, np.int64), plans.rounding_row(bq.FP32), np.empty(3, np.uint64))
     back()
     back(target=I8(12), table=np.zeros((3, 256), np.int8))
+    codes = np.full(10, 99, np.int8)
+    formula().run(F32(5) + 3, codes[1:6], 2)
+    assert codes.tolist() == [99, 3, 3, 3, 3, 3, 99, 99, 99, 99]
+    formula(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8))
+    formula(links=[("fma", 0, 0), ("to_int32", -1, -1)])
+    formula(word=8, source="float32", links=[]).run(F32(8), I8(8))
+    assert formula(links=[], operands=[], source="int8", target="float").run(I8(8), F32(8)) is None
     extremes()
     extremes(source=F64(12), word=8)
     extremes(source=np.zeros(12, np.float16), widen=stages()[0])

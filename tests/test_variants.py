@@ -29,6 +29,7 @@ SCRIPT = """
 import hashlib, itertools
 import numpy as np
 import bitquant as bq
+from bitquant.dialects.quantizers import quantizers
 from bitquant.quantize.parameters import SCHEMES
 from bitquant.rules import ROUNDINGS, SUBNORMALS, TININESS
 from bitquant.stages import nan_rules, overflow_rules
@@ -109,6 +110,17 @@ for source, scheme, rounding in itertools.product(("float32", "float64", "bfloat
             digest.update(q.codes.tobytes())
             digest.update(q.dequantize("bfloat16").tobytes() + q.dequantize("float32").tobytes())
             digest.update(repr(q.range).encode())
+
+wide = np.concatenate([inputs(bq.FP32).view(np.float32), np.float32([np.nan, np.inf, -np.inf])])
+for row in quantizers():
+    for source in row.inputs:
+        numbers = bq.convert(wide, source)
+        q = bq.quantize(numbers, dialect=row.name, step=0.3, zero_point=3)
+        digest.update(q.codes.tobytes() + q.dequantize().tobytes())
+        for scheme in [scheme for scheme in SCHEMES if row.parameters(scheme)]:
+            for where in (dict(axis=0), dict(axis=1), dict(group_size=32)):
+                q = bq.quantize(bq.convert(x, source), scheme, dialect=row.name, **where)
+                digest.update(q.codes.tobytes() + q.dequantize().tobytes() + repr(q.range).encode())
 
 print(bq.__file__)
 print(digest.hexdigest())

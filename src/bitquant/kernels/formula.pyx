@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from bitquant.kernels.arrays cimport entries
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, double_of_bits, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block,
@@ -410,7 +411,7 @@ cdef class Formula:
         self, int word, list links not None, list operands not None, str source, str target, Blocks blocks not None,
         Stage widen=None,
     ):
-        cdef int k
+        cdef int k, real_type
         words = {
             "float": FLOAT, "float32": WIDER, "uint8": BYTE, "int8": SIGNED_BYTE, "uint16": SHORT,
             "int16": SIGNED_SHORT,
@@ -423,13 +424,11 @@ cdef class Formula:
         if widen is not None and widen.target_size != sizes[source]:
             raise ValueError("the stage does not give what the source is")
         for k, array in enumerate(operands):
-            kind = array.dtype == "i4"
-            if (
-                not (kind or array.dtype == f"f{word}") or array.shape != (blocks.channels,)
-                or not array.flags.c_contiguous
-            ):
-                raise ValueError("operands are contiguous, of the register's type or int32, one entry per channel")
-            self.operands[k].values = <const char *> cnp.PyArray_DATA(array)
+            kind = isinstance(array, cnp.ndarray) and array.dtype == "i4"
+            real_type = cnp.NPY_FLOAT32 if word == 4 else cnp.NPY_FLOAT64
+            self.operands[k].values = <const char *> entries(
+                array, cnp.NPY_INT32 if kind else real_type, blocks.channels
+            )
             self.operands[k].word = 4 if kind else word
             if word == 4:
                 self.operands[k].place = (
