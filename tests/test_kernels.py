@@ -16,7 +16,7 @@ import pytest
 import bitquant as bq
 from bitquant import plans
 from bitquant.kernels import levels as level_kernel
-from bitquant.kernels import scales, stats
+from bitquant.kernels import scaled, scales, stats
 from bitquant.kernels.affine import Affine
 from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.codebook import ToCodebook
@@ -47,6 +47,17 @@ def F64(*shape):  # noqa: N802
 def I8(*shape):  # noqa: N802
     """Bytes."""
     return np.zeros(shape, np.int8)
+
+
+def shared(length=8, inner=1, block=4, blocks=2):
+    """Eight numbers in two blocks."""
+    return length, inner, block, blocks
+
+
+def maxima(source=None, widen=None, most=None, shape=None, **more):
+    """Largest magnitudes of two blocks."""
+    source, most = F32(8) if source is None else source, np.zeros(2, np.uint32) if most is None else most
+    scaled.maxima(source, widen, most, shape or shared(), **more)
 
 
 def stages():
@@ -409,6 +420,43 @@ MISUSES = {
     "extremes into read-only": lambda: extremes(low=read_only(np.zeros(3, np.int32))),
     "extremes of no channels": lambda: extremes(low=np.zeros(0, np.int32), high=np.zeros(0, np.int32)),
     "extremes into nothing": lambda: stats.extremes(F32(12), None, 4, blocks(12, 4), None, np.zeros(3, np.int32)),
+    # Blocks.
+    "blocks of no length": lambda: maxima(shape=shared(length=0)),
+    "blocks of no inner": lambda: maxima(shape=shared(inner=0)),
+    "blocks of no numbers": lambda: maxima(shape=shared(block=0)),
+    "blocks miscounted": lambda: maxima(shape=shared(blocks=3)),
+    "shape too short": lambda: maxima(shape=(8, 1, 4)),
+    "maxima of another word": lambda: maxima(F64(8)),
+    "maxima of what is to be widened": lambda: maxima(widen=stages()[0]),
+    "maxima of halves": lambda: maxima(np.zeros(8, np.float16), most=np.zeros(2, np.uint16)),
+    "maxima of strides": lambda: maxima(F32(16)[::2]),
+    "maxima into strides": lambda: maxima(most=np.zeros(4, np.uint32)[::2]),
+    "maxima into read-only": lambda: maxima(most=read_only(np.zeros(2, np.uint32))),
+    "maxima of too few blocks": lambda: maxima(most=np.zeros(1, np.uint32)),
+    "maxima before the first": lambda: maxima(first=1),
+    "maxima beyond the last": lambda: maxima(index=8),
+    "maxima of columns beyond the last": lambda: maxima(F32(6), most=np.zeros(4, np.uint32), shape=(2, 3, 1, 2)),
+    "maxima of columns before the first": lambda: maxima(
+        F32(5), most=np.zeros(5, np.uint32), shape=(2, 3, 1, 2), first=1, index=1
+    ),
+    "maxima from below": lambda: maxima(start=-1),
+    "maxima to beyond": lambda: maxima(stop=9),
+    "maxima at a negative index": lambda: maxima(index=-1),
+    "maxima of nothing": lambda: scaled.maxima(None, None, np.zeros(2, np.uint32), shared()),
+    "powers of halves": lambda: scaled.power_scales(np.zeros(2, np.uint16), I8(2), 0, 0),
+    "powers into words": lambda: scaled.power_scales(np.zeros(2, np.uint32), np.zeros(2, np.uint16), 0, 0),
+    "powers into less": lambda: scaled.power_scales(np.zeros(2, np.uint32), I8(1), 0, 0),
+    "powers into strides": lambda: scaled.power_scales(np.zeros(2, np.uint32), I8(4)[::2], 0, 0),
+    "powers into read-only": lambda: scaled.power_scales(np.zeros(2, np.uint32), read_only(I8(2)), 0, 0),
+    "powers raised by a binade": lambda: scaled.power_scales(np.zeros(2, np.uint32), I8(2), 1 << 23, 0),
+    "powers lowered": lambda: scaled.power_scales(np.zeros(2, np.uint32), I8(2), -1, 0),
+    "moves by words": lambda: scaled.Move(4, np.zeros(2, np.uint16), shared(), 0, 0),
+    "moves of two bytes": lambda: scaled.Move(2, np.zeros(2, np.uint8), shared(), 0, 0),
+    "moves by strides": lambda: scaled.Move(4, np.zeros(4, np.uint8)[::2], shared(), 0, 0),
+    "moves by nothing": lambda: scaled.Move(4, None, shared(), 0, 0),
+    "moves of blocks miscounted": lambda: scaled.Move(4, np.zeros(2, np.uint8), shared(blocks=1), 0, 0),
+    "scales of float32": lambda: scaled.Scale(F32(2), shared(), 0, True),
+    "steps of float64": lambda: scaled.Float32(F64(2), shared(), 0, True),
     # Sums.
     "sums of two lengths": lambda: stats.error_sums(F64(3), F64(2)),
     "sums of float32": lambda: stats.error_sums(F32(3), F32(3)),
@@ -460,7 +508,20 @@ def test_misuse_is_refused(outcomes, name):
 # --- The same calls, right ----------------------------------------------------------------------------------
 
 
+def test_steps_that_a_stage_lacks_are_zeros():
+    for stage, dtype in (
+        (scaled.Move(4, np.full(1, 127, np.uint8), shared(), 1, 0), np.float32),
+        (scaled.Scale(np.ones(1), shared(), 1, True), np.float64),
+        (scaled.Float32(F32(1) + 1, shared(), 1, False), np.float32),
+    ):
+        source, target = np.arange(1, 17, dtype=dtype), np.empty(16, dtype)
+        Pipeline((stage,)).run(source, target)
+        assert target.tolist() == [0] * 4 + [5, 6, 7, 8] + [0] * 8
+
+
 def test_what_the_cases_spoil_is_right():
+    maxima()
+    maxima(F32(5), most=np.zeros(6, np.uint32), shape=(2, 3, 1, 2), index=1)
     Pipeline((codebook(), Shrink(4, 1)))
     codebook(32, 33, word=8, counted=True)
     codebook((1 << 16) - 1, 1 << 16)

@@ -121,6 +121,13 @@ for row in quantizers():
             for where in (dict(axis=0), dict(axis=1), dict(group_size=32)):
                 q = bq.quantize(bq.convert(x, source), scheme, dialect=row.name, **where)
                 digest.update(q.codes.tobytes() + q.dequantize().tobytes() + repr(q.range).encode())
+for row in bq.block_formats():
+    for rule, axis in itertools.product(row.scale_rules, (0, 1)):
+        for dtype in (np.float32, np.float64) if rule in ("floor", "exact") else (np.float32,):
+            numbers = draw.standard_normal((70, 99)) * 2.0 ** draw.integers(-40, 10, (70, 1))
+            q = bq.quantize_blocks(numbers.astype(dtype), row, axis=axis, scale_rule=rule)
+            for part in (q.codes, q.scales, q.dequantize("float16"), q.dequantize()):
+                digest.update(part.tobytes())
 
 print(bq.__file__)
 print(digest.hexdigest())

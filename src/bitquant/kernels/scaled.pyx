@@ -309,12 +309,19 @@ cdef inline carrier moved(carrier bits, place shift) noexcept nogil:
 cdef struct Steps:
     Shape shape
     const void *steps           # of each block: E8M0 codes, or FP64 or FP32 numbers
-    Py_ssize_t first            # the block that steps[0] belongs to
+    Py_ssize_t first            # the block that steps[0] belongs to ...
+    Py_ssize_t count            # ... and how many there are
     int32_t offset              # the step is 2^offset times that (E8M0 only)
     bint divides                # by the step, or multiplies
     bint exact                  # Design C
     bint adds                   # `addend` is added then
     float addend
+
+
+cdef inline bint has_steps(const Steps *row, const Walk *walk, size_t run) noexcept nogil:
+    """Whether there are steps for a run; a caller's mistake gives zeros, not what lies beside the steps."""
+    cdef Py_ssize_t last = walk.block + (<Py_ssize_t> run - 1 if row.shape.inner > 1 else 0)
+    return walk.block >= row.first and last - row.first < row.count
 
 
 cdef inline void move(
@@ -328,7 +335,10 @@ cdef inline void move(
     cdef size_t at = 0, run, i
     while at < n:
         run = run_of(&s, &walk, n - at)
-        if s.inner > 1:
+        if not has_steps(row, &walk, run):
+            for i in range(run):
+                target[at + i] = 0
+        elif s.inner > 1:
             for i in range(run):
                 shift = (<place> codes[walk.block + <Py_ssize_t> i] + offset) << stored
                 target[at + i] = moved(source[at + i], shift)
@@ -412,7 +422,10 @@ cdef inline void scale_block(
     cdef size_t at = 0, run, i
     while at < n:
         run = run_of(&s, &walk, n - at)
-        if s.inner > 1:
+        if not has_steps(row, &walk, run):
+            for i in range(run):
+                target[at + i] = 0
+        elif s.inner > 1:
             for i in range(run):
                 target[at + i] = scaled(source[at + i], steps[walk.block + <Py_ssize_t> i], divides, exact)
         else:
@@ -457,7 +470,10 @@ cdef inline void compute(
     cdef size_t at = 0, run, i
     while at < n:
         run = run_of(&s, &walk, n - at)
-        if s.inner > 1:
+        if not has_steps(row, &walk, run):
+            for i in range(run):
+                target[at + i] = 0
+        elif s.inner > 1:
             for i in range(run):
                 target[at + i] = computed(source[at + i], steps[walk.block + <Py_ssize_t> i], divides, adds, addend)
         else:
@@ -520,7 +536,7 @@ cdef class ByBlock(Stage):
         self.steps = steps
         self.numbers.shape = shape_of(shape)
         self.numbers.steps = cnp.PyArray_DATA(steps)
-        self.numbers.first = first
+        self.numbers.first, self.numbers.count = first, cnp.PyArray_SIZE(steps)
         self.row = &self.numbers
 
 
