@@ -163,6 +163,26 @@ def test_stochastic_rounding_sees_all_bits_of_the_exact_quotient(name, variant):
         assert_agrees(q, x, rule, modes)
 
 
+def test_stochastic_rounding_sees_what_is_left_of_a_division_of_53_bits():
+    """Quotients above a tie of the random bits by less than 2^-54: the remainder alone tells."""
+    draw = random.Random(1)
+    second = Fraction(float(np.float32(1 / 3)))
+    step = second * 448
+    found = []
+    while len(found) < 30:
+        half = 2 * draw.randrange(1 << 31)  # even: the tie goes down
+        tie = 2 + Fraction(2 * half + 1, 1 << 33)
+        x = Fraction(float(tie * step))
+        above = x / step / tie - 1
+        if 0 < above < Fraction(1, 1 << 55):
+            found.append((float(x), (1 << 32) - 1 - half))
+    for (number, word), sign in itertools.product(found, (1, -1)):
+        x = np.array([float(6 * step), sign * number])
+        chance = bq.Stochastic(random=np.array([0, word], np.uint32))
+        q = bq.quantize_blocks(x, "nvfp4", tensor_scale=float(second), rounding=chance)
+        assert np.abs(q.codes.astype(float)).tolist() == [6, 3]
+
+
 def test_the_generators_random_bits_follow_a_numbers_index_alone():
     x = np.random.default_rng(0).standard_normal((40, 96)).astype(np.float32)
     chance = bq.Stochastic(seed=5)
@@ -300,6 +320,22 @@ def test_empty_arrays_have_no_blocks():
         assert (q.codes.shape, q.scales.shape) == ((0, 40), (0, -(-40 // row_of(name).block)))
 
 
+def close_to_ties():
+    """Rows of FP32 numbers for which one unit in the last place, of a step or of a quotient, gives another code."""
+    rows = []
+    for k in range(300):
+        reach = (127, 8, 6, 2688)[k % 4]
+        tie = np.float32(2049 + 2 * k) / np.float32(2048)  # of FP16's step, when it is that times the reach
+        amax = np.nextafter(np.float32(reach) * tie, np.float32(2 * reach if k % 8 < 4 else 0))
+        halves = np.arange(1, 32) * 8.0 + k % 8
+        rows.append(
+            [amax, *(halves * 0.5 * (float(amax) / reach))]
+            if reach == 127
+            else [-amax, *(np.resize([0.25, 0.75, 1.25, 1.5, 1.75, 2.5, 3.5, 5], 31) * (float(amax) / reach))]
+        )
+    return np.array(rows, np.float32)
+
+
 @pytest.mark.parametrize("flush", list(hardware.FLUSHES))
 @pytest.mark.parametrize("rounding", list(hardware.ROUNDING_CONTROL))
 def test_no_state_of_the_fpu_changes_a_block(witness, rounding, flush):
@@ -309,10 +345,13 @@ def test_no_state_of_the_fpu_changes_a_block(witness, rounding, flush):
     plain = (rng.standard_normal((8, 64)) * 2.0 ** rng.integers(-8, 8, (8, 1))).astype(np.float32)
     tiny = np.concatenate([plain * np.float32(2.0**-126), plain * np.float32(2.0**-140)])
     inputs = {}
+    close = close_to_ties()
     for name, rule in ALL:
         inputs[name, rule] = [plain, plain.astype(np.float64)] if rule in judge_rules(name) else [plain]
         if row_of(name).tensor_scale is None and rule != "ggml":
             inputs[name, rule] += [tiny, tiny.astype(np.float64)]
+
+        inputs[name, rule].append(close)
 
     def results():
         found = []
