@@ -16,7 +16,7 @@ _GGML = "ggml, ggml-quants.c and ggml-common.h"
 
 SCALE_RULES: Mapping[str, str] = {
     "floor": "2^(⌊log2 amax⌋ − emax): OCP MX 1.0, clause 6.3",
-    "ceil": "2^(⌈log2 amax⌉ − emax): no number is clipped by more than the rounding of the largest",
+    "ceil": "2^(⌈log2 amax⌉ − emax): no number is clipped",
     "even": "floor, of an amax that is first rounded to the elements' precision",
     "rceil": "the smallest power of two that is at least amax / largest element: no number is clipped",
     "exact": "amax / largest element (and / tensor scale), rounded once to the scale's format, to nearest even; "
@@ -24,6 +24,19 @@ SCALE_RULES: Mapping[str, str] = {
     "ggml": "ggml's reference code: step and reciprocal in FP32, products in FP32, the step then stored as FP16",
     "torchao": "FP32: amax/6, / tensor scale, at least 2^-6, to E4M3; x · ((1 / tensor scale) / scale)",
     "modelopt": "FP32: amax / (6 · tensor scale), 1 for 0, at least 2^-9, to E4M3; x / (scale · tensor scale)",
+}
+
+# What each rule was held against, in tests/test_blocks.py or tests/test_blocks_peers.py.
+_EXACT = "exact arithmetic"
+WITNESSES: Mapping[str, str] = {
+    "floor": f"{_EXACT}; torchao 0.18.0, microxcaling (main) and ml_dtypes 0.6.0, but for the findings below",
+    "ceil": f"{_EXACT}; torchao 0.18.0",
+    "even": f"{_EXACT}; torchao 0.18.0",
+    "rceil": f"{_EXACT}; torchao 0.18.0, but for a finding below",
+    "exact": _EXACT,
+    "ggml": "gguf 0.19.0, all bytes",
+    "torchao": "torchao 0.18.0, all bytes",
+    "modelopt": "ModelOpt 0.47.0, all bytes",
 }
 
 LAYOUTS: Mapping[str, str] = {
