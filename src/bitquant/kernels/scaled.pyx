@@ -1,40 +1,37 @@
 """Blocks that share a scale: their largest magnitudes, and numbers divided (or codes multiplied) by a block's step.
 
-An array is taken as (outer, length, inner) in C order, `length` along the axis that is cut into blocks; the last block
-of a row may be shorter. Blocks are numbered in the order (outer, block, inner). What a stage here leaves is rounded by
-the stages for every format (narrow.pyx, integer.pyx), so a block format needs no loop of its own.
+What a stage here leaves is rounded by the stages for every format (narrow.pyx, integer.pyx), so a block format needs no
+loop of its own. Which block a number belongs to: cut.pxd.
 
 # Design:
 # (A) A step that is a power of two moves the exponent field, nothing else. A number that falls below 2^-63 becomes
 #     2^-63 with its sign: no element format has a boundary that low, nor one of stochastic rounding's 32 bits below its
 #     smallest number, so it rounds as the number would.
 # (B) Any other step of at most 28 significant bits (an E4M3 scale times a FP32 scale; a FP16 scale) divides in FP64.
-#     Let x have at most 32 significant bits and b be a boundary or number of the element format, of at most 10. Where
-#     x/step is not b, x and b·step are two different multiples of one power of two, the larger below 2^38 of it: they
-#     differ by more than 2^-38 of themselves. FP64's quotient is off by less than 2^-52, in any rounding mode, so it
-#     lies on the same side of b, and never on it; where x/step is b, the quotient is. One rounding of it is then one
-#     rounding of x/step, directed modes included. All numbers are normal in FP64: no flush mode touches them.
+#     Let x have at most 32 significant bits, and b, a number of the format that is rounded to or a midpoint of two, at
+#     most 12. x and b·step are then integers below 2^40, each in units of its own last place, and where they are not
+#     equal they differ by at least the smaller unit: by more than 2^-41 of either. FP64's quotient is off by less than
+#     2^-52 of itself, in any rounding mode, so it lies on the same side of b, and never on it; where x/step is b, the
+#     quotient is. One rounding of it is then one rounding of x/step, directed modes included. All numbers are normal
+#     in FP64: no flush mode touches them.
 # (C) A FP64 source has more bits, and stochastic rounding looks at more: `divide_exactly` takes 128-bit integers to
 #     a quotient of 53 bits whose last bit is sticky, which is round to odd with more than two bits to spare.
 # (D) An element times a step has at most 36 bits: the FP64 product is exact.
 # (E) Where a library's own arithmetic is wanted, `Float32` does one FP32 multiplication or division, and an addition,
 #     in the FPU's default state, which it puts back.
-# (F) A walk along the blocks divides once per block of the pipeline, not once per block of the format.
 """
 
 cimport numpy as cnp
 
-from bitquant.kernels.fields cimport significand64
+from bitquant.kernels.cut cimport Shape, Walk, run_of, walk_from, walk_on
 from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, carrier, double_of_bits, int32_t, int64_t, loop, place, select, uint8_t, uint32_t,
     uint64_t,
 )
+from bitquant.kernels.quotient cimport divide_exactly
 from bitquant.kernels.stage cimport BLOCK, Block, Stage, Tally
 
 cnp.import_array()
-
-cdef extern from *:
-    ctypedef unsigned long long wide "unsigned __int128"
 
 cdef extern from "<fenv.h>" nogil:
     ctypedef struct fenv_t:
@@ -44,65 +41,7 @@ cdef extern from "<fenv.h>" nogil:
     int fesetenv(const fenv_t *environment)
 
 
-# --- Where a number's block is ------------------------------------------------------------------------------
-
-
-cdef struct Shape:
-    Py_ssize_t length           # numbers along the axis
-    Py_ssize_t inner            # numbers of one place along the axis
-    Py_ssize_t block            # numbers in a whole block
-    Py_ssize_t blocks           # along the axis
-
-
-cdef struct Walk:
-    Py_ssize_t block            # of the next number
-    Py_ssize_t along            # its place along the axis, ...
-    Py_ssize_t within           # ... in its block ...
-    Py_ssize_t column           # ... and among those of one place along the axis
-
-
-cdef inline Walk walk_from(const Shape *s, uint64_t index) noexcept nogil:
-    cdef Walk walk
-    cdef Py_ssize_t place_along = <Py_ssize_t> (index // <uint64_t> s.inner), outer = place_along // s.length
-    walk.column = <Py_ssize_t> (index % <uint64_t> s.inner)
-    walk.along = place_along % s.length
-    walk.within = walk.along % s.block
-    walk.block = (outer * s.blocks + walk.along // s.block) * s.inner + walk.column
-    return walk
-
-
-cdef inline size_t run_of(const Shape *s, const Walk *walk, size_t most) noexcept nogil:
-    """How many numbers from here share a block, or with inner > 1 have successive blocks."""
-    cdef size_t n
-    if s.inner > 1:
-        n = <size_t> (s.inner - walk.column)
-    else:
-        n = <size_t> min(s.block - walk.within, s.length - walk.along)
-    return n if n < most else most
-
-
-cdef inline void walk_on(const Shape *s, Walk *walk, size_t n) noexcept nogil:
-    """On by a run, or a part of one."""
-    cdef Py_ssize_t steps = <Py_ssize_t> n
-    if s.inner > 1:
-        walk.block += steps
-        walk.column += steps
-        if walk.column < s.inner:
-            return
-        walk.column = 0
-        walk.block -= s.inner
-        steps = 1
-    walk.along += steps
-    walk.within += steps
-    if walk.within == s.block or walk.along == s.length:
-        walk.within = 0
-        walk.block += s.inner
-        if walk.along == s.length:
-            walk.along = 0
-
-
 # --- The largest magnitude of each block --------------------------------------------------------------------
-
 
 cdef inline carrier magnitude_of(carrier bits, carrier least) noexcept nogil:
     """The magnitude's bits; 0 for one of `least` or more."""
@@ -367,39 +306,6 @@ cdef loop move_64(
 
 
 # --- Any other step -----------------------------------------------------------------------------------------
-
-
-cdef inline int32_t leading_zeros(uint64_t significand) noexcept nogil:
-    """How far a significand of at most 53 bits, not zero, moves up to have them all."""
-    return 1075 - <int32_t> (bits_of_double(<double> <int64_t> significand) >> 52)
-
-
-cdef inline uint64_t divide_exactly(uint64_t bits, uint64_t step) noexcept nogil:
-    """Design C: the bits of a FP64 number by those of a finite one; what lies far outside is brought to 2^±400."""
-    cdef uint64_t minus = 0x8000000000000000ULL, sign = (bits ^ step) & minus, magnitude = bits & ~minus
-    cdef uint64_t high, low, quotient
-    cdef int32_t exponent, up
-    cdef wide dividend
-    if magnitude == 0 or magnitude >= 0x7FF0000000000000ULL:
-        return sign | magnitude
-    step &= ~minus
-    high, low = significand64(magnitude), significand64(step)
-    # 1  Both significands get 53 bits.
-    up = leading_zeros(high)
-    exponent = <int32_t> max(magnitude >> 52, <uint64_t> 1) - up
-    high <<= up
-    up = leading_zeros(low)
-    exponent -= <int32_t> max(step >> 52, <uint64_t> 1) - up
-    low <<= up
-    # 2  A quotient of 54 or 55 bits, then of 53, the last one sticky.
-    dividend = (<wide> high) << 54
-    quotient = <uint64_t> (dividend // low)
-    up = 2 if quotient >> 54 else 1
-    quotient = (quotient >> up) | (quotient & ((<uint64_t> 1 << up) - 1) != 0) | (dividend % low != 0)
-    exponent += up - 2
-    if exponent > 400 or exponent < -400:
-        return sign | (<uint64_t> (1423 if exponent > 0 else 623) << 52)
-    return sign | ((quotient & 0xFFFFFFFFFFFFFULL) + (<uint64_t> (exponent + 1023) << 52))
 
 
 cdef inline uint64_t scaled(uint64_t bits, double step, const bint divides, const bint exact) noexcept nogil:
