@@ -455,7 +455,7 @@ MISUSES = {
     "moves by strides": lambda: scaled.Move(4, np.zeros(4, np.uint8)[::2], shared(), 0, 0),
     "moves by nothing": lambda: scaled.Move(4, None, shared(), 0, 0),
     "moves of blocks miscounted": lambda: scaled.Move(4, np.zeros(2, np.uint8), shared(blocks=1), 0, 0),
-    "scales of float32": lambda: scaled.Scale(F32(2), shared(), 0, True),
+    "scales of blocks in float32": lambda: scaled.Scale(F32(2), shared(), 0, True),
     "steps of float64": lambda: scaled.Float32(F64(2), shared(), 0, True),
     # Sums.
     "sums of two lengths": lambda: stats.error_sums(F64(3), F64(2)),

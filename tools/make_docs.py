@@ -1,4 +1,4 @@
-"""Writes docs/formats.md and docs/dialects.md from the rows: ``python tools/make_docs.py [--check]``."""
+"""Writes docs/formats.md, dialects.md and blocks.md from the rows: ``python tools/make_docs.py [--check]``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bitquant as bq
 from bitquant import rules
+from bitquant.blocks.table import LAYOUTS, SCALE_RULES, WITNESSES
 from bitquant.dialects import Conversion, Dialect, dialects
 from bitquant.dialects.row import RULES, options
 
@@ -218,7 +219,108 @@ def dialects_page() -> str:
     return "\n".join(text) + "\n"
 
 
-PAGES = {"formats.md": formats_page, "dialects.md": dialects_page}
+def block_rows() -> list[str]:
+    """The table of block formats."""
+    head = ["format", "aliases", "elements", "block", "scale", "bits per number", "largest element", "tensor scale"]
+    return table(
+        [*head, "scale rules", "layouts", "source"],
+        (
+            (
+                f"`{row.name}`",
+                ticked(row.aliases) or "–",
+                f"`{row.element.name}`" + (f" · 2^{row.unit}" if row.unit else ""),
+                str(row.block),
+                f"`{row.scale.name}`",
+                f"{row.bits:g}",
+                f"{(row.element.max * 2.0**row.unit):g}",
+                "–" if row.tensor_scale is None else f"`{row.tensor_scale.name}`",
+                ticked(row.scale_rules),
+                ticked(row.layouts),
+                row.source,
+            )
+            for row in bq.block_formats()
+        ),
+    )
+
+
+BLOCKS_TEXT = """
+Numbers of a few bits whose blocks share a scale: `quantize_blocks(x, format)` gives a `Blocks` with `codes`, `scales`
+and `tensor_scale`; `dequantize`, `error` and `pack` belong to it, and `unpack_blocks` reads what `pack` wrote.
+
+A number is element · scale (· tensor scale), where "scale" is the specifications' word for what multiplies an
+element: a *step* in the words of `quantize`. The product is exact, and rounded once to the asked format. Blocks lie
+along `axis`, by default the last; the last block along it may be shorter, and is then scaled by the numbers it has.
+""".strip().splitlines()
+
+ELEMENTS_TEXT = """
+With an exact rule an element is the exact quotient of number and *stored* step, rounded once by any rounding mode or
+`Stochastic`, and brought to the largest magnitude where it lies beyond (of an integer ±127, so that the range is
+symmetric: −128 is read, never written; Q4_0 uses all of −8 to 7). −0 keeps its sign where the elements have one.
+Q4_0's step has the sign of the number of largest magnitude, the first one, negated. E8M0 scales are clamped to 2^−127
+to 2^127, others to their format's largest. A block of zeros has the E8M0 scale 2^−127, and else the scale 0. Where a
+scale rounds to 0 although its block has other numbers, all elements are 0.
+
+NaN and infinity are an error with count and first index. `nonfinite="saturate"` sends infinities to the largest
+elements and NaN to zero and leaves both out of the scale; `"propagate"` makes the block's scale NaN and its elements
+zero, so that the whole block dequantizes to NaN (OCP MX leaves this to the implementation).
+
+Exponents of OCP MX scales come from the bits of the largest magnitude: one addition carries into the exponent field
+where a rule rounds up, and no logarithm is taken. NVFP4's tensor scale is amax / (6 · 448), rounded once to FP32, or
+given; the block scale is rounded from amax / (6 · that tensor scale). The rules of libraries differ from `exact` by
+the order of their FP32 operations, and by what is the least scale.
+""".strip().splitlines()
+
+FINDINGS = """
+- microxcaling takes floor(log2(amax)) in FP32: one too large where amax is just below a power of two. It rounds by
+  floor(x + 0.5), whose sum itself rounds up: a number just below half of the smallest element becomes that element.
+- gguf's MXFP4 takes the same logarithm. It searches for the nearest value from zero up, so that ties go to the
+  smaller magnitude and −0 becomes +0. Its Q4_0 takes the sign of a first −0 in a block of zeros, ggml's C code does
+  not.
+- torchao's `RCEIL` takes ceil(log2(amax / largest element)) in FP32 outside of a GPU, and misses the next power of
+  two just above one.
+- torchao's NVFP4 has no block scale below 2^−6, ModelOpt's none below 2^−9 and 1 for a block of zeros; the format
+  itself allows all of E4M3 from 0.
+- ggml's step of a block whose largest magnitude exceeds 127 · 65504 (Q8_0) or 8 · 65504 (Q4_0) is an infinite FP16;
+  the rule gives it as it is. Where the step has no finite reciprocal in FP32 the C code is undefined, and the rule
+  refuses.
+""".strip().splitlines()
+
+
+def blocks_page() -> str:
+    """The page of block formats."""
+    scale_rules = ((f"`{name}`", text, WITNESSES[name]) for name, text in SCALE_RULES.items())
+    text = [
+        "# Block formats",
+        "",
+        NOTICE,
+        "",
+        *BLOCKS_TEXT,
+        "",
+        *block_rows(),
+        "",
+        "## Scale rules",
+        "",
+        "amax: the largest magnitude of a block; emax: the exponent of the largest element.",
+        "",
+        *table(("name", "the scale of a block", "checked against"), scale_rules),
+        "",
+        "## Elements",
+        "",
+        *ELEMENTS_TEXT,
+        *names("Layouts", LAYOUTS),
+        "",
+        "OCP MX defines no layout. The order of `separate` is that of PyTorch's `float4_e2m1fn_x2`, torchao and",
+        "ModelOpt: of two 4-bit codes the first is in the low nibble. `gguf` is ggml's; its NVFP4 record holds four",
+        "scales, and no tensor scale.",
+        "",
+        "## Findings",
+        "",
+        *FINDINGS,
+    ]
+    return "\n".join(text) + "\n"
+
+
+PAGES = {"formats.md": formats_page, "dialects.md": dialects_page, "blocks.md": blocks_page}
 
 
 def main() -> None:

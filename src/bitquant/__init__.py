@@ -6,6 +6,7 @@ conversions are `encode`, `decode`, `convert` and `round_to`, quantization is `s
 """
 
 from bitquant._version import __version__
+from bitquant.blocks import BlockFormat, Blocks, block_formats, quantize_blocks, unpack_blocks
 from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
 from bitquant.errors import BitquantError
@@ -84,6 +85,8 @@ __all__ = [
     "UINT32",
     "UINT64",
     "BitquantError",
+    "BlockFormat",
+    "Blocks",
     "Error",
     "FixedMultiplier",
     "Flags",
@@ -93,6 +96,7 @@ __all__ = [
     "Stochastic",
     "__version__",
     "asymmetric",
+    "block_formats",
     "clipped",
     "codebook",
     "convert",
@@ -112,6 +116,7 @@ __all__ = [
     "pack_bits",
     "quantize",
     "quantize_bias",
+    "quantize_blocks",
     "quantize_multiplier",
     "requantize",
     "round_bits",
@@ -120,4 +125,5 @@ __all__ = [
     "symmetric",
     "ulp_distance",
     "unpack_bits",
+    "unpack_blocks",
 ]
