@@ -91,15 +91,15 @@ def linear(
     sums = integer_matmul(
         rows, columns.T, a_zero_point=x.zero_point, b_zero_point=np.asarray(weight.zero_point), threads=threads
     )
-    step = 1 / x.parameters.scales[0]
-    steps = [step / scale for scale in weight.parameters.scales]
+    step, scales = 1 / _scales(x)[0], _scales(weight)
+    steps = [step / scale for scale in scales]
     if bias is not None:
         _add_bias(sums, bias, steps)
     if template is None:
         if relu:
             np.maximum(sums, 0, out=sums)
         return give_back(_numbers(sums, steps, FP32 if dtype is None else format(dtype)))
-    multipliers = [_multiplier(step, scale, template, rule) for scale in weight.parameters.scales]
+    multipliers = [_multiplier(step, scale, template, rule) for scale in scales]
     point = int(template.zero_point)
     codes = requantize(
         sums,
@@ -135,6 +135,10 @@ def _checked(x: Quantized, weight: Quantized) -> tuple[Array, Array, Any]:
             f"shapes {rows.shape} and {columns.shape} do not fit: x ends in K numbers, weight is (N, K)"
         )
     return rows, columns, give_back
+
+
+def _scales(found: Quantized) -> tuple[Fraction, ...]:
+    return found.exact_scale if isinstance(found.exact_scale, tuple) else (found.exact_scale,)
 
 
 def _template(x: Quantized, out: dict[str, Any], rule: str, dtype: Any) -> Quantized | None:
@@ -189,7 +193,7 @@ def _numbers(sums: Array, steps: list[Fraction], target: Format) -> Array:
 
 def _multiplier(step: Fraction, weight: Fraction, result: Quantized, rule: str) -> Any:
     """The step of the sums in steps of the result, in the precision of the rule."""
-    scale = result.parameters.scales[0]
+    scale = _scales(result)[0]
     if rule == "exact":
         return step / weight * scale
     if rule != "float32":
