@@ -104,3 +104,9 @@ BACK_REFUSED = [
 def test_what_cannot_be_dequantized_is_refused_by_name(codes, options, message):
     with pytest.raises(bq.BitquantError, match=re.escape(message)):
         bq.dequantize(codes, **options)
+
+
+def test_one_number_comes_back_as_one_number():
+    q = bq.quantize(2.25, step=1)
+    for number in (q.dequantize(), bq.dequantize(q.codes, step=1), bq.dequantize(np.array(2, np.int8), step=1)):
+        assert (np.shape(number), number) == ((), 2)

@@ -1,7 +1,8 @@
 """Quantization: the linear mappings between numbers and integer codes, exact."""
 
 from bitquant.quantize.parameters import Range
-from bitquant.quantize.quantized import Error, Quantized
+from bitquant.quantize.quantized import Quantized
+from bitquant.quantize.report import Error
 from bitquant.quantize.schemes import asymmetric, clipped, dequantize, quantize, symmetric
 
 __all__ = ["Error", "Quantized", "Range", "asymmetric", "clipped", "dequantize", "quantize", "symmetric"]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitquant import plans
 from bitquant.arrays import take, with_held_format
-from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format, format
-from bitquant.kernels import levels, stats
+from bitquant.kernels import levels
 from bitquant.layouts import in_parts
 from bitquant.quantize.found import Found
 from bitquant.quantize.granularity import Granularity
@@ -26,33 +24,7 @@ from bitquant.quantize.parameters import (
     Range,
     nearest_code,
 )
-
-_CHUNK = 1 << 15
-
-
-@dataclass(frozen=True)
-class Error:
-    """How far dequantized numbers lie from the originals. error = dequantized − original.
-
-    Attributes
-    ----------
-    mse : float
-        Mean squared error, in squared units of the numbers.
-    max_abs : float
-        The largest absolute error, in units of the numbers.
-    sqnr_db : float
-        Signal-to-quantization-noise ratio, 10·log10(Σx² / Σerror²), in dB; infinite without error.
-    clipped : float
-        Share of the numbers that lie outside the range, 0 to 1.
-    cosine : float
-        Cosine between originals and dequantized numbers; 1 where both are all zero.
-    """
-
-    mse: float
-    max_abs: float
-    sqnr_db: float
-    clipped: float
-    cosine: float
+from bitquant.quantize.report import Comparison, Error, compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,90 +191,34 @@ class Quantized:
             raise BitquantError("the error of no numbers is not defined: x is empty")
         target = _real(source)
         codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
-        back_of = _way_back(self.parameters, self.grid, self.granularity, target)
-        # The first and last float of a range, whose ends may lie between two floats.
-        lows, highs = self.parameters.inside()
-        parts, clipped, count = [], 0, 0
-        for start in range(0, original.size, _CHUNK):
-            stop = min(start + _CHUNK, original.size)
-            numbers = convert(original[start:stop], "float64")
-            back = np.empty(stop - start, target.code_dtype)
-            back_of(codes[start:stop], back, start)
-            values = convert(back, "float64", target)
-            finite = np.isfinite(numbers)
-            if not finite.all():
-                if self.nonfinite == "raise":
-                    raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
-                numbers, values = numbers[finite], values[finite]
-            channel = self.granularity.channels_of(start, stop)[finite] if lows.size > 1 else 0
-            clipped += int(np.count_nonzero((numbers < lows[channel]) | (numbers > highs[channel])))
-            if numbers.size:
-                count += numbers.size
-                parts.append(_sums(numbers, values))
-        return _summed(parts, clipped, count)
+        return compare(
+            Comparison(
+                original,
+                codes,
+                _way_back(self.parameters, self.grid, self.granularity, target),
+                target,
+                # The first and last float of a range, whose ends may lie between two floats.
+                self.parameters.inside(),
+                self.parameters.float_steps,
+                self.granularity,
+                skip_nonfinite=self.nonfinite != "raise",
+                title=self._title(),
+            )
+        )
 
-
-class _Sums(NamedTuple):
-    """Σ(y−x)², Σx², Σy², Σx·y and max|y−x|, each times a power of two: (number, exponent)."""
-
-    noise: tuple[float, int]
-    signal: tuple[float, int]
-    power: tuple[float, int]
-    product: tuple[float, int]
-    largest: tuple[float, int]
-
-
-def _sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> _Sums:
-    """The sums over one chunk. Scaling by powers of two is exact and keeps squares of any FP64 number in range."""
-    with np.errstate(over="ignore"):
-        difference = y - x
-    (x, a), (y, b), (difference, c) = (_scaled(numbers) for numbers in (x, y, difference))
-    _, signal, power, product, _ = stats.error_sums(x, y)
-    noise, _, _, _, largest = stats.error_sums(np.zeros_like(difference), difference)
-    return _Sums((noise, 2 * c), (signal, 2 * a), (power, 2 * b), (product, a + b), (largest, c))
-
-
-def _scaled(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The numbers divided by the power of two that makes the largest less than one, and its exponent."""
-    exponent = int(np.frexp(np.abs(numbers).max())[1])
-    return np.ldexp(numbers, -exponent), exponent
-
-
-def _total(sums: list[tuple[float, int]]) -> tuple[float, int]:
-    """Numbers times powers of two, added up."""
-    exponent = max((exponent for number, exponent in sums if number), default=0)
-    return math.fsum(math.ldexp(number, max(own - exponent, -2100)) for number, own in sums if number), exponent
-
-
-def _summed(parts: list[_Sums], clipped: int, count: int) -> Error:
-    if not count:
-        raise BitquantError("the error of no numbers is not defined: nothing in x is finite")
-    (noise, n), (signal, s), (power, p), (product, m) = (_total([part[k] for part in parts]) for k in range(4))
-    if not noise:
-        decibels = math.inf
-    elif not signal or noise == math.inf:
-        decibels = -math.inf
-    else:
-        decibels = 10 * (math.log10(signal / noise) + (s - n) * math.log10(2))
-    if signal and power:
-        # s + p - 2m is even: sums of a·2 and b·2 and 2·(a + b).
-        cosine = math.ldexp(product / math.sqrt(signal) / math.sqrt(power), m - (s + p) // 2)
-    else:
-        cosine = float(signal == power)
-    return Error(
-        mse=_times_power_of_two(noise / count, n),
-        max_abs=max(_times_power_of_two(*part.largest) for part in parts),
-        sqnr_db=decibels,
-        clipped=clipped / count,
-        cosine=cosine,
-    )
-
-
-def _times_power_of_two(number: float, exponent: int) -> float:
-    try:
-        return math.ldexp(number, exponent)
-    except OverflowError:
-        return math.inf
+    def _title(self) -> str:
+        """What was quantized and how, in a line."""
+        shape = " × ".join(str(length) for length in self.granularity.shape) or "1"
+        count = self.granularity.channels
+        scales = "one scale"
+        if self.axis is not None:
+            scales = f"{count} scales along axis {self.axis}"
+        elif self.block_shape is not None:
+            scales = f"{count} scales of {' × '.join(str(length) for length in self.block_shape)}"
+        how = (
+            f"{self.scheme}, {self.bits} bits" if self.dialect is None else f"dialect {self.dialect}, {self.bits} bits"
+        )
+        return f"{shape} numbers of {self.source.name}: {how}, {scales}"
 
 
 def _real(source: Format) -> Format:
@@ -321,8 +237,8 @@ def dequantized(
     """Codes of any layout to numbers of a floating format."""
     if not target.is_float or not target.signed:
         raise BitquantError(f"dequantizing gives real numbers: {target.name} is no floating format with a sign")
-    codes = np.ascontiguousarray(codes)
     result = np.empty(codes.shape, target.code_dtype)
+    codes = np.ascontiguousarray(codes)
     if codes.size:
         back_of = _way_back(parameters, grid, granularity, target)
         flat, values = codes.reshape(-1), result.reshape(-1)
@@ -350,8 +266,8 @@ def _way_back(
     if granularity.channels == 1 or 256 * granularity.channels <= blocks.size:
         table = np.empty((granularity.channels, 256), np.uint64)
         levels.fill(numbers, grid.signed, row, table)
-        for channel, values_of in wide.items():
-            table[channel] = values_of
+        for channel, row_of_codes in wide.items():
+            table[channel] = row_of_codes
         narrow = table.astype(target.code_dtype)
         return lambda source, values, start: levels.look_up(source, values, narrow, blocks, start)
 
@@ -372,4 +288,4 @@ def level(value: Fraction, target: Format) -> int:
     return code | (value < 0 and (code > 0 or target.signed_zero)) << target.magnitude_bits
 
 
-__all__ = ["Error", "Quantized", "dequantized", "level"]
+__all__ = ["Quantized", "dequantized", "level"]
