@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from bitquant.dialects.quantizers.ggml import GGML
 from bitquant.dialects.quantizers.onnx import ONNX
 from bitquant.dialects.quantizers.pytorch import TORCH
 from bitquant.dialects.quantizers.row import Quantizer
+from bitquant.dialects.quantizers.tensorflow import TENSORFLOW
+from bitquant.dialects.quantizers.training import TRAINING
+from bitquant.dialects.quantizers.weights import WEIGHTS
+from bitquant.dialects.quantizers.xnnpack import XNNPACK
 from bitquant.errors import BitquantError
 
-_ROWS: tuple[Quantizer, ...] = (*TORCH, *ONNX)
+_ROWS: tuple[Quantizer, ...] = (*TORCH, *ONNX, *TENSORFLOW, *XNNPACK, *GGML, *WEIGHTS, *TRAINING)
 _BY_NAME = {row.name: row for row in _ROWS}
 
 
