@@ -1,0 +1,295 @@
+"""How to ask TensorFlow's family, ggml, and the libraries that compress PyTorch weights how they quantize.
+
+Most of these find their parameters from the numbers, and some tell neither parameters nor codes. So a peer takes
+numbers, a channel in each row, and gives codes, steps, zero points and numbers; None for what a library does not tell.
+"""
+
+import ctypes
+import importlib
+import logging
+import os
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quantizer_peers import array, tensor
+
+os.environ.setdefault("NNCF_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A library that can be asked for the whole of a quantization.
+
+    Attributes
+    ----------
+    row : str
+        The name of the row that it is asked about.
+    module : str
+        What has to be installed.
+    ask : callable
+        ``ask(x, **options)`` gives codes, step, zero point and numbers.
+    scheme, bits, narrow
+        How `bitquant.quantize` is asked for the same.
+    options : dict
+        What `ask` is told besides.
+    block : int
+        How many numbers share a step; 0 for all of a row.
+    parts : int
+        How many steps make the largest magnitude, where the step that makes the codes is not the one that is stored.
+    least : dict of str to float
+        By format, the least extent, from zero or from the smallest number to the largest, for which it can be asked.
+    """
+
+    row: str
+    module: str
+    ask: Callable[..., tuple[Any, Any, Any, Any]]
+    scheme: str = "symmetric"
+    bits: int = 8
+    narrow: bool | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    block: int = 0
+    parts: int = 0
+    least: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.row}-{self.scheme}-{self.bits}" + "".join(f"-{value}" for value in self.options.values())
+
+
+def arrays(*tensors):
+    """NumPy or ml_dtypes arrays of PyTorch tensors, of those that there are."""
+    return tuple(None if one is None else array(one.detach()) for one in tensors)
+
+
+def compressed_tensors(x, symmetric, bits):
+    """Ask QuantizationArgs with one set of parameters per channel."""
+    import torch
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+    from compressed_tensors.quantization.utils import calculate_qparams
+
+    args, numbers = QuantizationArgs(num_bits=bits, symmetric=symmetric, strategy="channel"), tensor(x)
+    step, zero = calculate_qparams(numbers.amin(1, keepdim=True), numbers.amax(1, keepdim=True), args)
+    codes = quantize(numbers, step, zero, args, dtype=torch.int8)
+    return arrays(codes, step, zero, dequantize(codes, step, zero, args))
+
+
+def quanto(x):
+    """Ask for qint8 weights."""
+    from optimum.quanto import AbsmaxOptimizer, qint8
+    from optimum.quanto.tensor.weights import quantize_weight
+
+    numbers = tensor(x)
+    found = quantize_weight(numbers, qint8, 0, AbsmaxOptimizer()(numbers, qint8, 0))
+    return arrays(found._data, found._scale, None, found.dequantize())
+
+
+def quanto_affine(x, bits, zeropoint):
+    """Ask for qint4 or qint2 weights."""
+    from optimum.quanto import MaxOptimizer, qint2, qint4
+    from optimum.quanto.tensor.weights import WeightQBitsTensor
+
+    numbers, qtype = tensor(x), {2: qint2, 4: qint4}[bits]
+    step, shift = MaxOptimizer()(numbers, qtype, 0, None, zeropoint)
+    found = WeightQBitsTensor.quantize(numbers, qtype, 0, None, step, shift)
+    return arrays(found._data.unpack(), found._scale, found._shift if zeropoint else None, found.dequantize())
+
+
+def bitsandbytes(x):
+    """Ask for the int8 codes of each row; its parameter is amax."""
+    import torch
+    from bitsandbytes.functional import int8_vectorwise_dequant
+
+    codes, amax, _ = torch.ops.bitsandbytes.int8_vectorwise_quant.default(tensor(x), 0.0)
+    return arrays(codes, None, None, int8_vectorwise_dequant(codes, amax))
+
+
+def modelopt(x, bits, narrow):
+    """Ask the fake quantizer, which gives numbers alone."""
+    from modelopt.torch.quantization.tensor_quant import fake_tensor_quant
+
+    numbers = tensor(x)
+    amax = numbers.abs().amax(1, keepdim=True)
+    return arrays(None, None, None, fake_tensor_quant(numbers, amax, None, bits, False, narrow))
+
+
+def modelopt_int8(x):
+    """Ask the quantized tensor."""
+    from modelopt.torch.quantization.qtensor.int8_tensor import INT8QTensor
+
+    found, step = INT8QTensor.quantize(tensor(x), axis=0)
+    return arrays(found._quantized_data, step, None, found.dequantize(scale=step))
+
+
+def hqq(x, bits):
+    """Ask without the optimizer."""
+    import torch
+    from hqq.core.quantize import Quantizer
+
+    options = {"group_size": None, "optimize": False, "axis": 1, "bitpack": False, "device": "cpu"}
+    codes, meta = Quantizer.quantize(tensor(x), nbits=bits, **options)
+    values = Quantizer.dequantize(codes, {**meta, "compute_dtype": torch.float32})
+    return arrays(codes, meta["scale"], meta["zero"], values)
+
+
+def brevitas(x, kind, narrow=True):
+    """Ask a linear layer for its quantized weights."""
+    import brevitas.nn
+    import brevitas.quant
+    import torch
+
+    numbers, chosen = tensor(x), getattr(brevitas.quant, kind)
+    chosen = chosen if narrow else chosen.let(narrow_range=False)
+    layer = brevitas.nn.QuantLinear(*reversed(x.shape), bias=False, weight_quant=chosen, dtype=numbers.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(numbers)
+        quantizer = layer.weight_quant.tensor_quant
+        values, step, zero, bits = quantizer(layer.weight)
+        codes = quantizer.int_quant.to_int(step, zero, bits, layer.weight)
+    return arrays(codes, step, zero if kind.startswith("Shifted") else None, values)
+
+
+def nncf(x, mode):
+    """Ask the compression of weights."""
+    from nncf import CompressWeightsMode
+    from nncf.quantization.algorithms.weight_compression import weight_lowering
+    from nncf.quantization.algorithms.weight_compression.config import WeightCompressionConfig
+    from nncf.tensor import Tensor
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    config = WeightCompressionConfig(mode=CompressWeightsMode[mode])
+    found = weight_lowering.do_integer_quantization(Tensor(tensor(x)), config, reduction_axes=(1,))
+    zero = None if found.zero_point is None else found.zero_point.data
+    return arrays(found.tensor.data, found.scale.data, zero, weight_lowering.do_integer_dequantization(found).data)
+
+
+def _blocks(packed, step_bytes, four):
+    """Codes and steps of ggml's blocks: a step in float16, then 32 codes."""
+    step, codes = packed[:, :step_bytes].copy().view(np.float16), packed[:, step_bytes:].copy()
+    return (np.concatenate([codes & 15, codes >> 4], 1) if four else codes.view(np.int8)), step
+
+
+def gguf(x, kind):
+    """Ask the gguf package."""
+    from gguf import GGMLQuantizationType, quants
+
+    packed = quants.quantize(x, GGMLQuantizationType[kind])
+    values = quants.dequantize(packed, GGMLQuantizationType[kind])
+    return *_blocks(packed, 2, kind == "Q4_0"), None, values
+
+
+def ggml(x, kind, path="ref"):
+    """Ask ggml's own routines, in the libraries that come with pywhispercpp."""
+    folder = pathlib.Path(importlib.import_module("pywhispercpp").__file__).parent.parent
+    for bundled in sorted((folder / "pywhispercpp.libs").glob("libgomp*")):
+        ctypes.CDLL(str(bundled), mode=ctypes.RTLD_GLOBAL)
+    base = ctypes.CDLL(str(folder / "libggml-base.so"), mode=ctypes.RTLD_GLOBAL)
+    cpu = ctypes.CDLL(str(folder / "libggml-cpu.so"))
+    cpu.ggml_cpu_init()
+    four = kind == "q4_0"
+    packed, values = np.zeros((x.shape[0], 18 if four else 34), np.uint8), np.zeros(x.shape, np.float32)
+    ask = getattr(base, f"quantize_row_{kind}_ref") if path == "ref" else getattr(cpu, f"quantize_row_{kind}")
+    there = [ctypes.c_void_p(array.ctypes.data) for array in (np.ascontiguousarray(x), packed, values)]
+    ask(there[0], there[1], ctypes.c_int64(x.size))
+    getattr(base, f"dequantize_row_{kind}")(there[1], there[2], ctypes.c_int64(x.size))
+    return *_blocks(packed, 2, four), None, values
+
+
+def ai_edge_quantizer(x, bits, symmetric):
+    """Ask LiteRT's converter in Python."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor as uniform
+
+    per_channel = qtyping.QuantGranularity.CHANNELWISE
+    ends = [reduce(x, 1, keepdims=True) for reduce in (np.min, np.max)]
+    zero, step = uniform.tensor_zp_scale_from_min_max(*ends, bits, symmetric, per_channel)
+    found = qtyping.UniformQuantParams(
+        num_bits=bits, quantized_dimension=0, scale=step, zero_point=zero, symmetric=symmetric
+    )
+    codes = uniform.uniform_quantize(x, found)
+    wide = qtyping.UniformQuantParams(  # its own subtraction of int8 zero points wraps
+        num_bits=bits, quantized_dimension=0, scale=step, zero_point=zero.astype(np.int16), symmetric=symmetric
+    )
+    return codes, step, zero, uniform.uniform_dequantize(codes, wide)
+
+
+def fake_quant(x, bits, operator):
+    """Ask TensorFlow's operators, which give numbers alone."""
+    import tensorflow as tf
+
+    low, high = x.min(1), x.max(1)
+    if operator == "PerChannel":
+        values = tf.quantization.fake_quant_with_min_max_vars_per_channel(x.T, low, high, bits).numpy().T
+        return None, None, None, np.ascontiguousarray(values)
+    ask = getattr(tf.quantization, f"fake_quant_with_min_max_{operator}")
+    rows = [ask(row, float(a), float(b), bits).numpy() for row, a, b in zip(x, low, high, strict=True)]
+    return None, None, None, np.array(rows)
+
+
+WHOLES = (
+    *(
+        Whole("compressed_tensors", "compressed_tensors", compressed_tensors, scheme, bits, None, options)
+        for bits in (8, 4)
+        for scheme, options in (
+            ("symmetric", {"symmetric": True, "bits": bits}),
+            ("asymmetric", {"symmetric": False, "bits": bits}),
+        )
+    ),
+    Whole("optimum_quanto", "optimum.quanto", quanto),
+    *(
+        Whole(row, "optimum.quanto", quanto_affine, "asymmetric", bits, None, {"bits": bits, "zeropoint": zeropoint})
+        for row, zeropoint in (("optimum_quanto_affine", False), ("optimum_quanto_zeropoint", True))
+        for bits in (4, 2)
+    ),
+    Whole("bitsandbytes_int8", "bitsandbytes", bitsandbytes),
+    Whole("modelopt", "modelopt", modelopt, options={"bits": 8, "narrow": True}),
+    Whole("modelopt", "modelopt", modelopt, bits=4, narrow=False, options={"bits": 4, "narrow": False}),
+    Whole("modelopt_int8", "modelopt", modelopt_int8),
+    *(Whole("hqq", "hqq", hqq, "asymmetric", bits, None, {"bits": bits}) for bits in (4, 8, 2, 3)),
+    Whole("brevitas", "brevitas", brevitas, options={"kind": "Int8WeightPerChannelFloat"}, least={"float16": 4e-6}),
+    Whole(
+        "brevitas", "brevitas", brevitas, narrow=False,
+        options={"kind": "Int8WeightPerChannelFloat", "narrow": False}, least={"float16": 4e-6},
+    ),
+    Whole(
+        "brevitas_shifted", "brevitas", brevitas, "asymmetric",
+        options={"kind": "ShiftedUint8WeightPerChannelFloat"}, least={"float16": 8e-6},
+    ),
+    *(
+        Whole(row, "nncf", nncf, scheme, bits, None, {"mode": f"INT{bits}_{row[5:].upper()}"})
+        for row, scheme in (("nncf_sym", "symmetric"), ("nncf_asym", "asymmetric"))
+        for bits in (8, 4)
+    ),
+    Whole("ggml_q8_0", "pywhispercpp", ggml, options={"kind": "q8_0"}, block=32, parts=127),
+    Whole("ggml_q8_0", "gguf", gguf, options={"kind": "Q8_0"}, block=32, parts=127, least={"float32": 1e-35}),
+    Whole("ggml_q8_0_avx", "pywhispercpp", ggml, options={"kind": "q8_0", "path": "avx"}, block=32, parts=127),
+    Whole("ggml_q4_0", "pywhispercpp", ggml, bits=4, options={"kind": "q4_0"}, block=32, parts=8),
+    Whole("ggml_q4_0", "gguf", gguf, bits=4, options={"kind": "Q4_0"}, block=32, parts=8, least={"float32": 1e-35}),
+    *(
+        Whole("ai_edge_quantizer", "ai_edge_quantizer", ai_edge_quantizer, scheme, bits, narrow, options)
+        for bits, narrow in ((8, None), (4, False))
+        for scheme, options in (
+            ("symmetric", {"bits": bits, "symmetric": True}),
+            ("asymmetric", {"bits": bits, "symmetric": False}),
+        )
+    ),
+    *(
+        Whole(
+            row, "tensorflow", fake_quant, "asymmetric", bits,
+            options={"bits": bits, "operator": operator}, least={"float32": 1e-34},
+        )
+        for row, operator in (
+            ("tensorflow_fake_quant", "PerChannel"),
+            ("tensorflow_fake_quant", "args"),
+            ("tensorflow_fake_quant_vars", "vars"),
+        )
+        for bits in (8, 4)
+    ),
+)  # fmt: skip
+
+# Rows with tests of their own; and gemmlowp, whose documented code was compiled and asked once, by hand.
+ELSEWHERE = {"tflite", "tflite_optimized", "tflite_weights", "xnnpack", "gemmlowp"}
