@@ -43,6 +43,8 @@ class Whole:
         How many steps make the largest magnitude, where the step that makes the codes is not the one that is stored.
     least : dict of str to float
         By format, the least extent, from zero or from the smallest number to the largest, for which it can be asked.
+    slow : bool
+        Whether it compiles something first.
     """
 
     row: str
@@ -55,6 +57,7 @@ class Whole:
     block: int = 0
     parts: int = 0
     least: dict[str, float] = field(default_factory=dict)
+    slow: bool = False
 
     def __str__(self) -> str:
         return f"{self.row}-{self.scheme}-{self.bits}" + "".join(f"-{value}" for value in self.options.values())
@@ -167,6 +170,22 @@ def nncf(x, mode):
     return arrays(found.tensor.data, found.scale.data, zero, weight_lowering.do_integer_dequantization(found).data)
 
 
+def nncf_fake(x, symmetric):
+    """Ask the fake quantization, which gives numbers alone; its extension is compiled at the first call."""
+    from nncf.common.quantization.structs import QuantizationScheme, QuantizerConfig
+    from nncf.quantization.fake_quantize import asymmetric_range
+    from nncf.tensor import Tensor
+    from nncf.torch.quantization import quantize_functions
+
+    numbers = tensor(x)
+    if symmetric:
+        amax = numbers.abs().amax(1, keepdim=True).clamp(min=8e-5)
+        return arrays(None, None, None, quantize_functions.QuantizeSymmetric.apply(numbers, amax, -128, 127, 256))
+    ends = Tensor(numbers.amin(1, keepdim=True)), Tensor(numbers.amax(1, keepdim=True))
+    low, high = (end.data for end in asymmetric_range(*ends, QuantizerConfig(8, QuantizationScheme.ASYMMETRIC)))
+    return arrays(None, None, None, quantize_functions.QuantizeAsymmetric.apply(numbers, low, high - low, 0, 255, 256))
+
+
 def _blocks(packed, step_bytes, four):
     """Codes and steps of ggml's blocks: a step in float16, then 32 codes."""
     step, codes = packed[:, :step_bytes].copy().view(np.float16), packed[:, step_bytes:].copy()
@@ -264,6 +283,8 @@ WHOLES = (
         for row, scheme in (("nncf_sym", "symmetric"), ("nncf_asym", "asymmetric"))
         for bits in (8, 4)
     ),
+    Whole("nncf_fake_quantize_sym", "nncf", nncf_fake, options={"symmetric": True}, slow=True),
+    Whole("nncf_fake_quantize_asym", "nncf", nncf_fake, "asymmetric", options={"symmetric": False}, slow=True),
     Whole("ggml_q8_0", "pywhispercpp", ggml, options={"kind": "q8_0"}, block=32, parts=127),
     Whole("ggml_q8_0", "gguf", gguf, options={"kind": "Q8_0"}, block=32, parts=127, least={"float32": 1e-35}),
     Whole("ggml_q8_0_avx", "pywhispercpp", ggml, options={"kind": "q8_0", "path": "avx"}, block=32, parts=127),

@@ -12,10 +12,10 @@ from quantizer_inputs import STEPS, adversarial, tensors, zero_points
 from quantizer_peers_more import WHOLES
 
 WIDTH = 1024
-# Numbers from whose extremes one rule or another finds a step that is a power of two, so that ties are exact; and the
-# span that HQQ does not divide by.
+# Numbers from whose extremes one rule or another finds a step that is a power of two, so that ties are exact; and spans
+# that HQQ and NNCF do not divide by, and one that NNCF's reciprocal tunes otherwise than a quotient would.
 EVEN = ([127, -127], [-127, 3], [127.5], [128, -128], [-16, 7], [7.5, -7.5], [7, -8], [15, 0], [255, 0], [0, 0.75])
-OTHERS = (*EVEN, [0, 0.0001])
+OTHERS = (*EVEN, [0, 0.0001], [0, 0.00075], [0, 0.0008], [-14.424528121948242, 38.5])
 
 
 def quantize(peer, x):
@@ -58,7 +58,8 @@ def same(ours, theirs):
 def cases():
     for peer in WHOLES:
         for fmt in quantizer(peer.row).inputs:
-            yield pytest.param(peer, fmt, id=f"{peer}-{fmt}-{peer.module}")
+            marks = [pytest.mark.exhaustive] if peer.slow else []
+            yield pytest.param(peer, fmt, id=f"{peer}-{fmt}-{peer.module}", marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -6,6 +6,20 @@ _HALVES = ("float32", "float16", "bfloat16")
 _NNCF = "nncf/quantization/algorithms/weight_compression/weight_lowering.py"
 _FLOOR = "A step below 2^-23 becomes 2^-23, however small the numbers are: a tensor of such numbers has all codes 0."
 _FLOAT_CODES = "Inside the library codes are floats, so a negative number that rounds to zero stays −0; here it is 0."
+_FAKE = (
+    "nncf/torch/extensions/src/quantization/cpu/functions_cpu.cpp, q_cpu_forward; nncf/quantization/fake_quantize.py"
+)
+_FAKE_CODES = "round_even((clamp(x, bottom, bottom + span) - bottom) * scale - zero) + zero_point"
+_FAKE_GIVEN = (
+    "scale = 1 / step",
+    "bottom = (qmin - zero_point) * step",
+    "span = (qmax - qmin) * step",
+    "zero = round_even(-bottom * scale)",
+)
+_TWICE = (
+    "The library's reference in Python (torch/quantization/reference.py) is another rule: it multiplies with PyTorch's "
+    "reciprocal where the extension in C++, which is here, divides, so that numbers differ in the last bit."
+)
 
 TRAINING = (
     Quantizer(
@@ -88,5 +102,58 @@ TRAINING = (
         bits=(8, 4),
         signed=(False,),
         notes=(_FLOOR,),
+    ),
+    Quantizer(
+        name="nncf_fake_quantize_sym",
+        title="NNCF's fake quantization, symmetric and signed, in PyTorch on the CPU",
+        source=f"{_FAKE}, symmetric_range; nncf/torch/quantization/quantize_functions.py, QuantizeSymmetric",
+        witness="nncf 3.4.0 with PyTorch 2.13.0, its extension compiled by GCC 12",
+        symmetric=(
+            "amax = max(max(abs(low), abs(high)), 8e-05)",
+            "bottom = amax * (qmin / qmax)",
+            "span = amax - bottom",
+            "scale = (qmax - qmin) / span",
+            "zero = round_even(-bottom * scale)",
+            "step = 1 / scale",
+        ),
+        given=_FAKE_GIVEN,
+        codes=_FAKE_CODES,
+        values="(code - zero_point) / scale",
+        signed=(True,),
+        notes=(
+            "amax is at least 8e-5 and, which is not here, a hundredth of the largest of all channels.",
+            _TWICE,
+            _FLOAT_CODES,
+        ),
+    ),
+    Quantizer(
+        name="nncf_fake_quantize_asym",
+        title="NNCF's fake quantization, asymmetric, in PyTorch on the CPU",
+        source=f"{_FAKE}, asymmetric_range and tune_range; nncf/torch/quantization/quantize_functions.py",
+        witness="nncf 3.4.0 with PyTorch 2.13.0, its extension compiled by GCC 12",
+        asymmetric=(
+            "spare = 0 if high - low > 0.0008 else 0.0008",
+            "left = min(low - spare, 0)",
+            "right = max(high + spare, 0)",
+            "tuned = round_even(-left * (1 / (right - left) * qmax))",
+            "a = tuned / (tuned - qmax) * right if tuned < qmax else left",
+            "b = (tuned - qmax) / tuned * left if tuned > 0 else right",
+            "bottom = a if right - a > b - left else left",
+            "top = right if right - a > b - left else b",
+            "span = top - bottom",
+            "scale = qmax / span",
+            "zero = round_even(-bottom * scale)",
+            "zero_point = zero",
+            "step = 1 / scale",
+        ),
+        given=_FAKE_GIVEN,
+        codes=_FAKE_CODES,
+        values="(code - zero_point) / scale",
+        signed=(False,),
+        notes=(
+            "The range is widened on one side until zero lies on a code, and by 0.0008 on both where it is narrower.",
+            _TWICE,
+            _FLOAT_CODES,
+        ),
     ),
 )
