@@ -249,6 +249,96 @@ def fake_quant(x, bits, operator):
     return None, None, None, np.array(rows)
 
 
+def compressed_tensors_by(x, step, zero_point, bits):
+    """Ask with parameters given, one for all."""
+    import torch
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+
+    args, zero = QuantizationArgs(num_bits=bits, strategy="tensor"), torch.tensor([zero_point], dtype=torch.int8)
+    codes = quantize(tensor(x), tensor(step), zero, args, dtype=torch.int8)
+    return arrays(codes, dequantize(codes, tensor(step), zero, args))
+
+
+def quanto_by(x, step, zero_point, bits):
+    """Ask for activations, which have one step for all."""
+    from optimum.quanto import qint8
+    from optimum.quanto.tensor import quantize_activation
+
+    found = quantize_activation(tensor(x), qint8, tensor(step)[0])
+    return arrays(found._data, found.dequantize())
+
+
+def quanto_zeropoint_by(x, step, zero_point, bits):
+    """Ask the operator."""
+    import torch
+
+    zero = torch.tensor(zero_point, dtype=torch.uint8)
+    return arrays(torch.ops.quanto.quantize_affine(tensor(x), bits, 0, None, tensor(step), zero), None)
+
+
+def modelopt_int8_by(x, step, zero_point, bits):
+    """Ask the quantized tensor."""
+    from modelopt.torch.quantization.qtensor.int8_tensor import INT8QTensor
+
+    found, _ = INT8QTensor.quantize(tensor(x), scales=tensor(step))
+    return arrays(found._quantized_data, found.dequantize(scale=tensor(step)))
+
+
+def brevitas_by(x, step, zero_point, bits, signed):
+    """Ask the core of its quantizers."""
+    import torch
+    from brevitas.core.function_wrapper import Identity
+    from brevitas.core.quant import IntQuant
+
+    numbers = tensor(x)
+    ask = IntQuant(narrow_range=signed, signed=signed, input_view_impl=Identity())
+    given = tensor(step), torch.tensor(float(zero_point), dtype=numbers.dtype), torch.tensor(float(bits))
+    return arrays(ask.to_int(*given, numbers), ask(*given, numbers))
+
+
+def nncf_by(x, step, zero_point, bits, mode):
+    """Ask with precomputed parameters."""
+    import torch
+    from nncf import CompressWeightsMode
+    from nncf.quantization.algorithms.weight_compression import weight_lowering
+    from nncf.quantization.algorithms.weight_compression.config import WeightCompressionConfig
+    from nncf.tensor import Tensor
+
+    config = WeightCompressionConfig(mode=CompressWeightsMode[f"INT{bits}_{mode}"])
+    zero = Tensor(torch.tensor([zero_point], dtype=torch.int32)) if mode == "ASYM" else None
+    given = Tensor(tensor(step.astype(np.float32))), zero
+    found = weight_lowering.do_integer_quantization(Tensor(tensor(x)), config, None, *given)
+    return arrays(found.tensor.data, weight_lowering.do_integer_dequantization(found).data)
+
+
+def ai_edge_quantizer_by(x, step, zero_point, bits):
+    """Ask with parameters given; of its numbers, see above."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor as uniform
+
+    zero = np.array([zero_point], np.int8)
+    found = qtyping.UniformQuantParams(
+        num_bits=bits, quantized_dimension=None, scale=step, zero_point=zero, symmetric=False
+    )
+    return uniform.uniform_quantize(x, found), None
+
+
+# What takes parameters: row, module, how to ask, bits, and what is asked besides.
+GIVEN = (
+    ("compressed_tensors", "compressed_tensors", compressed_tensors_by, 8, {}),
+    ("compressed_tensors", "compressed_tensors", compressed_tensors_by, 4, {}),
+    ("optimum_quanto", "optimum.quanto", quanto_by, 8, {}),
+    ("optimum_quanto_zeropoint", "optimum.quanto", quanto_zeropoint_by, 4, {}),
+    ("modelopt_int8", "modelopt", modelopt_int8_by, 8, {}),
+    ("brevitas", "brevitas", brevitas_by, 8, {"signed": True}),
+    ("brevitas_shifted", "brevitas", brevitas_by, 8, {"signed": False}),
+    ("nncf_sym", "nncf", nncf_by, 8, {"mode": "SYM"}),
+    ("nncf_asym", "nncf", nncf_by, 8, {"mode": "ASYM"}),
+    ("nncf_asym", "nncf", nncf_by, 4, {"mode": "ASYM"}),
+    ("ai_edge_quantizer", "ai_edge_quantizer", ai_edge_quantizer_by, 8, {}),
+)
+
 WHOLES = (
     *(
         Whole("compressed_tensors", "compressed_tensors", compressed_tensors, scheme, bits, None, options)

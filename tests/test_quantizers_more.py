@@ -9,7 +9,7 @@ import bitquant as bq
 import quantizer_lite as lite
 from bitquant.dialects.quantizers import quantizer
 from quantizer_inputs import STEPS, adversarial, tensors, zero_points
-from quantizer_peers_more import WHOLES
+from quantizer_peers_more import GIVEN, WHOLES
 
 WIDTH = 1024
 # Numbers from whose extremes one rule or another finds a step that is a power of two, so that ties are exact; and spans
@@ -74,6 +74,36 @@ def test_a_row_gives_what_the_library_gives(peer, fmt):
     assert zero_point is None or same(ours.zero_point.reshape(-1, 1), zero_point)
     assert codes is None or same(ours.codes, codes)
     assert same(ours.dequantize(), values)
+
+
+NO_ZERO_POINT = ("optimum_quanto", "modelopt_int8", "brevitas", "nncf_sym")
+
+
+def given_cases():
+    for row, module, ask, bits, options in GIVEN:
+        for fmt in quantizer(row).inputs:
+            yield pytest.param(row, module, ask, bits, options, fmt, id=f"{row}-{bits}-{fmt}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("row", "module", "ask", "bits", "options", "fmt"), list(given_cases()))
+def test_a_row_takes_parameters_as_the_library_does(row, module, ask, bits, options, fmt):
+    """Numbers beyond the codes, infinities and NaN included."""
+    pytest.importorskip(module)
+    dtype, narrow = bq.format(fmt).dtype, row == "brevitas"
+    for step in (0.1, 0.25, 1 / 3, 0.00214854861, 3.0e-5, 300.0):
+        given = np.array([step], dtype)
+        for zero_point in (0,) if row in NO_ZERO_POINT else (0, 3, 5, 2**bits // 2 - 1):
+            whole = bq.quantize(np.zeros(1, dtype), dialect=row, bits=bits, narrow=narrow, step=step)
+            x = adversarial(float(given[0]), zero_point, whole.qmin, whole.qmax, dtype)
+            ours = bq.quantize(x, dialect=row, bits=bits, narrow=narrow, step=float(given[0]), zero_point=zero_point)
+            codes, values = ask(x, given, zero_point, bits, **options)
+            finite = np.isfinite(values.astype(np.float64)) if values is not None else None
+            with np.errstate(invalid="ignore"):
+                theirs = np.asarray(codes).astype(np.float64)
+            whole_numbers = np.where(np.isnan(theirs), 0, theirs)
+            assert same(ours.codes, whole_numbers), (step, zero_point)
+            assert values is None or same(ours.dequantize()[finite], values[finite]), (step, zero_point)
 
 
 needs_litert = pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
