@@ -1,0 +1,7 @@
+"""Calibration: ranges, and with them scales and zero points, from numbers; one file per method."""
+
+from bitquant.calibrate.calibration import Calibration
+from bitquant.calibrate.certificate import Certificate
+from bitquant.calibrate.front import calibrate
+
+__all__ = ["Calibration", "Certificate", "calibrate"]

@@ -1,0 +1,64 @@
+"""A range of so many standard deviations, around zero or around the mean."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from bitquant.calibrate.channels import Channels, Pair, Target
+from bitquant.calibrate.exact import Sums
+from bitquant.calibrate.numbers import Numbers
+from bitquant.errors import BitquantError
+from bitquant.quantize.parameters import nearest_float, rationals
+from bitquant.rules import choose
+
+CENTRES = {"zero": "the root of the mean square", "mean": "the standard deviation, with n in the denominator"}
+_DIGITS = 128
+
+
+def ranges(channels: Channels, target: Target, *, deviations: Any = 3, centre: Any = None) -> list[Pair]:
+    """The range of each channel: mean and variance are exact, and the root is rounded once, to FP64."""
+    centre = ("zero" if target.symmetric else "mean") if centre is None else centre
+    choose("centre", centre, CENTRES)
+    (reach,) = rationals(deviations, 1, "deviations")
+    if reach <= 0:
+        raise BitquantError(f"deviations={deviations!r} is not possible: give a positive number")
+    found = []
+    for numbers in channels.numbers(False):
+        mass, first, second = moments(numbers)
+        if not mass:
+            raise BitquantError("all weights of a channel are zero, so it has no range: at least one number must count")
+        mean = first / mass if centre == "mean" else Fraction(0)
+        width = root((second / mass - mean * mean) * reach * reach)
+        # In the symmetric scheme the range has to be symmetric, also around a mean.
+        largest = max(width - mean, mean + width)
+        found.append((-largest, largest) if target.symmetric else (mean - width, mean + width))
+    return found
+
+
+def moments(numbers: Numbers) -> tuple[int, Fraction, Fraction]:
+    """Σ w, Σ w·x and Σ w·x², in units of the weights, exactly."""
+    mass, first, second = numbers.zeros, Fraction(0), Fraction(0)
+    for sign, magnitudes in zip((1, -1), numbers.sides, strict=True):
+        sums = Sums(magnitudes, (), True)
+        mass += sums.mass[0]
+        first += sign * sums.moment[0] * Fraction(2) ** sums.unit
+        second += sums.square * Fraction(2) ** (2 * sums.unit)
+    return mass, first, second
+
+
+def root(value: Fraction) -> Fraction:
+    """The FP64 number nearest to a square root."""
+    if not value:
+        return value
+    size = value.numerator.bit_length() - value.denominator.bit_length()
+    shift = 2 * (_DIGITS - size // 2)
+    whole = value * Fraction(2) ** shift
+    floor = math.isqrt(whole.numerator // whole.denominator)
+    # One more digit, odd where something was cut off, so that rounding again is as rounding once.
+    digits = 2 * floor + (floor * floor != whole)
+    return Fraction(nearest_float(digits * Fraction(2) ** (-shift // 2 - 1)))
+
+
+__all__ = ["CENTRES", "moments", "ranges", "root"]
