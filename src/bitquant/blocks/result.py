@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitquant.arrays import Array, take, with_held_format
-from bitquant.blocks.cut import Cut, axis_of, slab_of
+from bitquant.blocks.cut import Cut, axis_of
 from bitquant.blocks.storage import layout_of, packed, unpacked
 from bitquant.blocks.table import BlockFormat, block_format
 from bitquant.convert import convert
@@ -18,12 +19,13 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format, format
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.kernels.scaled import Scale
-from bitquant.quantize.quantized import Error, _summed, _sums
+from bitquant.quantize.granularity import Granularity
+from bitquant.quantize.report import Comparison, Error, compare
 from bitquant.stages import Rules, from_carrier
 from bitquant.stages import to_carrier as stage_to
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Blocks:
     """Element codes with the scales that their blocks share.
 
@@ -55,7 +57,7 @@ class Blocks:
     scale_rule: str | None
     rounding: Any
     source: Format
-    give_back: Callable[[Array], Any] = field(repr=False)
+    give_back: Callable[[Array], Any]
 
     def dequantize(self, dtype: Any = None, *, threads: int | None = 1) -> Any:
         """Return element · scale (· tensor scale), rounded once.
@@ -129,26 +131,37 @@ class Blocks:
         if original.shape != codes.shape:
             raise BitquantError(f"x has shape {original.shape}, the codes {codes.shape}: pass what was quantized")
         target = source if source.is_float and source.signed and source.has_nan else FP32
-        cut = Cut.of(codes.shape, self.axis, self.format.block)
-        flat = codes.reshape(-1)
-        ends = _end_codes(self.format)
+        steps = self._steps()
+        element = self.format.element
+        low = int(element.min) + self.format.narrow if element.is_integer else -float(element.max)
+        ends = low * steps, float(element.max) * steps
+        values = np.ascontiguousarray(take(self.dequantize(target))[0]).view(target.code_dtype).reshape(-1)
 
-        parts, clipped, count = [], 0, 0
+        def way_back(source: Array, back: Array, start: int) -> None:
+            back[:] = values[start : start + source.size]
 
-        def compare(first: int, last: int) -> None:
-            nonlocal clipped, count
-            start, stop = cut.start(first), cut.start(last)
-            numbers = convert(slab_of(original, start, stop), FP64, source)
-            back = convert(self._values(flat[start:stop], cut, first, last, target), FP64, target)
-            kept = np.isfinite(numbers)
-            at_end = np.isin(flat[start:stop], ends)
-            clipped += int(np.count_nonzero(kept & at_end & (np.abs(numbers) > np.abs(back))))
-            count += int(np.count_nonzero(kept))
-            if kept.any():
-                parts.append(_sums(numbers[kept], back[kept]))
+        return compare(
+            Comparison(
+                np.ascontiguousarray(original).reshape(-1),
+                codes.reshape(-1),
+                way_back,
+                target,
+                (np.minimum(*ends), np.maximum(*ends)),
+                lambda: np.abs(steps),
+                Granularity.of(codes.shape, self.axis, self.format.block, None),
+                skip_nonfinite=True,
+                title=self._title(),
+            )
+        )
 
-        cut.in_slabs(compare, 1)
-        return _summed(parts, clipped, count)
+    def __repr__(self) -> str:
+        return f"<Blocks {self._title()}>"
+
+    def _title(self) -> str:
+        """What was quantized and how, in a line."""
+        shape = " × ".join(str(length) for length in self.codes.shape)
+        rule = f", {self.scale_rule}" if self.scale_rule else ""
+        return f"{shape} numbers of {self.source.name}: {self.format.name} along axis {self.axis}{rule}"
 
     def pack(self, layout: str | None = None) -> Any:
         """Return the bytes in which codes and scales are stored.
@@ -183,13 +196,17 @@ class Blocks:
         """The codes as contiguous bytes."""
         return np.ascontiguousarray(take(self.codes)[0]).view(np.uint8)
 
+    def _steps(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
+        """What an element's 1 is worth in the blocks start to stop, in C order; exact."""
+        row = self.format
+        stored = take(self.scales)[0].view(row.scale.code_dtype).reshape(-1)[start:stop]
+        steps: NDArray[np.float64] = convert(stored, FP64, row.scale) * math.ldexp(1.0, row.unit)  # no FPU mode counts
+        return steps if self.tensor_scale is None else steps * float(convert(self.tensor_scale, FP64))
+
     def _values(self, codes: Array, cut: Cut, first: int, last: int, target: Format) -> Array:
         """The numbers of whole units, as codes of the target."""
         row = self.format
-        stored = take(self.scales)[0].view(row.scale.code_dtype).reshape(-1)[first * cut.inner : last * cut.inner]
-        steps = convert(stored, FP64, row.scale) * math.ldexp(1.0, row.unit)  # pow() would heed the FPU's mode
-        if self.tensor_scale is not None:
-            steps *= float(convert(self.tensor_scale, FP64))
+        steps = self._steps(first * cut.inner, last * cut.inner)
         rules = Rules.of(target, nan="canonical")
         stages = (
             stage_to(row.element, FP64, quiet=False),
@@ -199,14 +216,6 @@ class Blocks:
         values = np.empty(codes.shape, target.code_dtype)
         Pipeline(stages).run(codes, values, index=cut.start(first))
         return values
-
-
-def _end_codes(row: BlockFormat) -> list[int]:
-    """The codes of the largest and the smallest element."""
-    element = row.element
-    if element.is_integer:
-        return [element.largest_code, int(element.min) % 2**element.bits, (int(element.min) + 1) % 2**element.bits]
-    return [element.largest_code, element.largest_code | 1 << element.magnitude_bits]
 
 
 def unpack_blocks(

@@ -29,8 +29,8 @@
 from libc.stdint cimport int8_t, int16_t
 
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, code, double_of_bits, float_of_bits, int32_t, int64_t, loop, select, uint8_t,
-    uint16_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, code, double_of_bits, float_of_bits, int32_t, int64_t, loop, select,
+    uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.stage cimport RUN, Block, Stage, Tally
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -27,7 +27,7 @@ from bitquant.quantize.parameters import (
 from bitquant.quantize.report import Comparison, Error, compare
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Quantized:
     """Codes with the parameters that made them.
 
@@ -64,9 +64,9 @@ class Quantized:
     step_format: Format | None
     source: Format
     nonfinite: str
-    grid: Grid = field(repr=False)
-    parameters: Parameters | Found = field(repr=False)
-    give_back: Callable[[NDArray[Any]], Any] = field(repr=False)
+    grid: Grid
+    parameters: Parameters | Found
+    give_back: Callable[[NDArray[Any]], Any]
 
     @property
     def qmin(self) -> int:
@@ -205,6 +205,9 @@ class Quantized:
                 title=self._title(),
             )
         )
+
+    def __repr__(self) -> str:
+        return f"<Quantized {self._title()}>"
 
     def _title(self) -> str:
         """What was quantized and how, in a line."""
