@@ -75,6 +75,15 @@ def test_every_code_is_that_of_the_definition(rule, zero_point):
                 bq.requantize(np.int32([total]), multiplier, zero_point=zero_point, rule=rule)
 
 
+def test_sums_beyond_24_bits_are_rounded_to_float32_first():
+    """A million of them against the CPU's own FP32, which shows in a few codes."""
+    sums = np.random.default_rng(2).integers(-(2**31), 2**31, 1_000_000).astype(np.int32)
+    multiplier = np.float32(4.7e-8)
+    expected = np.rint(sums.astype(np.float32) * multiplier)
+    assert np.array_equal(bq.requantize(sums, multiplier, rule="float32"), expected)
+    assert not np.array_equal(np.rint((sums * np.float64(multiplier)).astype(np.float32)), expected)
+
+
 def test_a_tie_is_where_the_rules_part():
     """Halves: to even with the zero point inside, away, up; and 95/64, which two roundings send to 2."""
     sums = np.int32([32, 96, -32, -96, 95, -95])
