@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bitquant as bq
+from bitquant.calibrate import calibrate
 from bitquant.cli import show, tour
 from bitquant.cli.app import app
 from bitquant.data import DigitsModel, load_digits_model
@@ -377,6 +378,9 @@ def test_convert_of_one_npy_writes_one_npy(tmp_path):
         (["--axis", "-1"], {"axis": -1}),
         (["--group", "8"], {"group_size": 8}),
         (["--group", "3", "--axis", "0"], {"group_size": 3, "axis": 0}),
+        (["--calibrate", "mse", "--bits", "4"], {"method": "mse", "bits": 4}),
+        (["--calibrate", "percentile", "--axis", "0"], {"method": "percentile", "axis": 0}),
+        (["--calibrate", "std", "--scheme", "asymmetric"], {"method": "std", "scheme": "asymmetric"}),
     ],
 )
 def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, expected):
@@ -390,6 +394,8 @@ def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, exp
         if x.ndim < 2:
             keywords.pop("axis", None)
             keywords.pop("group_size", None)
+        if "method" in keywords:
+            keywords["range"] = calibrate(x, keywords.pop("method"), **keywords)
         made = bq.quantize(x, **keywords)
         item = items[row["name"]]
         assert same_bits(item.codes, np.asarray(made.codes))
@@ -498,6 +504,8 @@ def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
         ("quantize {in} -o {out} --range -1 1 --axis 0", "one of the two"),
         ("quantize {in} -o {out} --range -1 1 --group 8", "--group finds one per group: give one of the two"),
         ("quantize {in} -o {out} --group 0", "group_size=0"),
+        ("quantize {in} -o {out} --calibrate mse --range -1 1", "--calibrate finds a range, and --range gives one"),
+        ("quantize {in} -o {out} --calibrate best", "choose minmax, percentile, entropy, std, mse or lp"),
         ("quantize {in} -o {out} --only nothing", "no tensor .* is left"),
         ("quantize {in} -o {out} --step-format int8", "step_format=int8"),
         ("quantize {in} -o {out} --nonfinite maybe", "nonfinite='maybe'"),

@@ -2,6 +2,6 @@
 
 from bitquant.calibrate.calibration import Calibration
 from bitquant.calibrate.certificate import Certificate
-from bitquant.calibrate.front import calibrate
+from bitquant.calibrate.front import METHODS, calibrate
 
-__all__ = ["Calibration", "Certificate", "calibrate"]
+__all__ = ["METHODS", "Calibration", "Certificate", "calibrate"]

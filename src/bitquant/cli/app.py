@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from bitquant._version import __version__
+from bitquant.calibrate import METHODS
 from bitquant.errors import BitquantError
 from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS
 
@@ -168,6 +169,10 @@ def _quantize(
             help="One step for each N successive numbers along --axis (default: the last); vectors get one.",
         ),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--calibrate", metavar="METHOD", help=f"Find the range by {', '.join(METHODS)}. Default: minmax."),
+    ] = None,
     bits: Annotated[int, typer.Option(metavar="2..8", help="Bits of a code; each is stored in a byte.")] = 8,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Codes from 0 up (uint8).")] = False,
     narrow: Annotated[
@@ -209,7 +214,7 @@ def _quantize(
         "nonfinite": nonfinite,
         "threads": threads,
     }
-    quantize.run(source, output, scheme, limits, axis, group, only or [], skip or [], force, as_json, **options)
+    quantize.run(source, output, scheme, limits, axis, group, method, only or [], skip or [], force, as_json, **options)
 
 
 @app.command("vectors", short_help="Write golden vectors of a conversion, or check results against them.")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitquant.calibrate import calibrate
 from bitquant.cli.show import Part, Screen, number, print_json, progress, size
 from bitquant.cli.tensors import Tensors, float_format, kept_line, named, open_floats
 from bitquant.errors import BitquantError
@@ -26,6 +27,7 @@ def run(
     limits: tuple[float, float] | None,
     axis: int | None,
     group: int | None,
+    method: str | None,
     only: list[str],
     skip: list[str],
     force: bool,
@@ -34,6 +36,10 @@ def run(
 ) -> None:
     """Quantize, write, and say what happened."""
     options = {**options, **_mapping(scheme, limits, axis, group)}
+    if method is not None and (limits is not None or options["dialect"] is not None):
+        raise BitquantError(
+            "--calibrate finds a range, and --range and --dialect have their own: give one of the three"
+        )
     check_output(output, force, source, several=True)
     tensors, metadata, _ = open_floats(source)
     kept = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
@@ -48,6 +54,8 @@ def run(
                 fine = axis is not None or group is not None
                 apart = fine and _has_channels(tensors[name], -1 if axis is None else axis)
                 where: dict[str, Any] = {"axis": axis, "group_size": group} if apart else {}
+                if method is not None:
+                    where["range"] = _calibrated(tensors[name], method, where, options)
                 found = quantize(tensors[name], **where, **options)
                 note = f"{tensors[name].ndim}-D: one step for all" if fine and not apart else ""
                 items[name] = found
@@ -75,6 +83,12 @@ def _mapping(
     if scheme in (None, "clipped"):
         scheme = "symmetric" if limits[0] == -limits[1] else "asymmetric"
     return {"scheme": scheme, "range": limits}
+
+
+def _calibrated(tensor: NDArray[Any], method: str, where: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Find the range of a tensor by a method of calibration."""
+    words = ("scheme", "bits", "signed", "narrow", "include_zero", "step_format", "nonfinite")
+    return calibrate(tensor, method, **where, **{word: options[word] for word in words})  # type: ignore[arg-type]
 
 
 def _why_not(name: str, tensor: NDArray[Any], only: list[str], skip: list[str]) -> str:
