@@ -126,7 +126,7 @@ def assert_agrees(q, x, rule, rounding, tensor_scale=Fraction(1)):
 def test_scales_and_elements_are_those_of_exact_arithmetic(name, rule, source):
     scale = Fraction(1, 1000) if name == "nvfp4" else Fraction(1)
     scale = Fraction(float(np.float32(scale)))
-    x = sample(name, rule, source, 40, scale)
+    x = sample(name, rule, source, 28, scale)
     options = {"tensor_scale": float(scale)} if name == "nvfp4" else {}
     for rounding in reference.ROUNDINGS if rule in ("floor", "exact") else ("nearest_even",):
         q = bq.quantize_blocks(x, name, scale_rule=rule, rounding=rounding, **options)
@@ -442,7 +442,7 @@ def test_every_element_times_every_scale_dequantizes_exactly(name):
         codes = list(range(1 << element.bits))
     draw = random.Random(name)
     scales = [code for code in range(1 << scale.bits) if reference.decode(code, scale).kind == "finite"]
-    scales = scales if len(scales) < 300 else draw.sample(scales, 200)
+    scales = [*scales[:4], *scales[-4:], *draw.sample(scales, 72)]
     picked = [[draw.choice(codes) for _ in range(row.block)] for _ in scales]
     stored = np.array(scales, row.scale.code_dtype)
     elements = bq.pack_bits(np.array(picked, np.uint8), row.element.bits)
