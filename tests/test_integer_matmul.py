@@ -245,3 +245,97 @@ def test_onnx_runtime_wraps_where_an_error_is_the_default():
     theirs = layers.onnx_runtime("MatMulInteger", a, b, np.uint8(0), np.uint8(0))
     assert theirs.tolist() == [[2_601_000_000 - 2**32]]
     assert bq.integer_matmul(a, b, overflow="wrap").tolist() == theirs.tolist()
+
+
+def kernel_arguments(**changed):
+    """Arguments of the kernel's product that fit each other, but for some."""
+    given = {
+        "a": np.zeros((3, 64), np.int16),
+        "b": np.zeros((2, 64), np.int16),
+        "out": np.zeros((3, 2), np.int32),
+        "a_point": np.zeros(3, np.int64),
+        "a_rest": np.zeros(3, np.int64),
+        "b_point": np.zeros(2, np.int64),
+        "b_sum": np.zeros(2, np.int64),
+        "saturate": False,
+        "row": 0,
+        "stop": 3,
+        "first": 0,
+        "last": 2,
+    }
+    return {**given, **changed}
+
+
+READ_ONLY = np.zeros((3, 2), np.int32)
+READ_ONLY.flags.writeable = False
+MISUSES = [
+    {"a": np.zeros((3, 64), np.int8)},
+    {"a": np.zeros((3, 63), np.int16)},
+    {"a": np.zeros((3, 128), np.int16)[:, ::2]},
+    {"a": np.zeros((3, 64), np.uint16)},
+    {"a": np.zeros((3, 64), np.uint8)},
+    {"b": np.zeros((2, 64), np.int8)},
+    {"b": np.zeros((3, 64), np.int16)},
+    {"b": np.zeros(128, np.int16)},
+    {"out": np.zeros((3, 2), np.int16)},
+    {"out": np.zeros((2, 3), np.int32)},
+    {"out": READ_ONLY},
+    {"a_point": np.zeros(2, np.int64)},
+    {"a_rest": np.zeros(3, np.int32)},
+    {"b_point": np.zeros(4, np.int64)[::2]},
+    {"b_sum": np.zeros(3, np.int64)},
+    {"stop": 4},
+    {"row": 3, "stop": 2},
+    {"last": 3},
+    {"first": 2, "last": 1},
+]
+
+
+@pytest.mark.parametrize("changed", MISUSES, ids=lambda changed: " ".join(changed))
+def test_the_kernel_refuses_what_does_not_fit(changed):
+    assert matmul.product(**kernel_arguments()) == (0, 3)
+    with pytest.raises(ValueError):
+        matmul.product(**kernel_arguments(**changed))
+
+
+def test_the_kernel_multiplies_bytes_only_where_the_cpu_does():
+    given = kernel_arguments(a=np.ones((3, 64), np.uint8), b=np.ones((2, 64), np.int8))
+    if matmul.has_byte_products():
+        matmul.product(**given)
+        assert (given["out"] == 64).all()
+    else:
+        with pytest.raises(ValueError, match="if this CPU multiplies those"):
+            matmul.product(**given)
+
+
+def test_packing_refuses_what_does_not_fit():
+    source, target = np.zeros((3, 5), np.int8), np.zeros((3, 64), np.int8)
+    matmul.pack(source, target)
+    for one, other in (
+        (source.astype(np.int16), target),
+        (source[0], target),
+        (source, target[:2]),
+        (source, np.zeros((3, 4), np.int8)),
+        (source, target[:, ::2]),
+        (source, target.astype(np.int16)),
+    ):
+        with pytest.raises(ValueError, match="do not fit"):
+            matmul.pack(one, other)
+
+
+def test_rescaling_refuses_what_does_not_fit():
+    sums, codes, table = np.zeros(6, np.int32), np.zeros(6, np.int8), np.zeros((7, 3), np.int64)
+    assert matmul.rescale(sums, codes, table, 2, -128, 127, 0, 6) == -1
+    for wrong in (
+        (sums.astype(np.int64), codes, table, 2, -128, 127, 0, 6),
+        (sums, codes[:5], table, 2, -128, 127, 0, 6),
+        (sums, np.zeros(6, np.int16), table, 2, -128, 127, 0, 6),
+        (sums, codes, table.astype(np.int32), 2, -128, 127, 0, 6),
+        (sums, codes, table[:6], 2, -128, 127, 0, 6),
+        (sums, codes, table[:, :0], 2, -128, 127, 0, 6),
+        (sums, codes, table, 0, -128, 127, 0, 6),
+        (sums, codes, table, 2, -128, 127, 4, 3),
+        (sums, codes, table, 2, -128, 127, 0, 7),
+    ):
+        with pytest.raises(ValueError):
+            matmul.rescale(*wrong)

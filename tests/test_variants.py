@@ -128,6 +128,14 @@ for row in bq.block_formats():
             q = bq.quantize_blocks(numbers.astype(dtype), row, axis=axis, scale_rule=rule)
             for part in (q.codes, q.scales, q.dequantize("float16"), q.dequantize()):
                 digest.update(part.tobytes())
+for types in itertools.product((np.int8, np.uint8), repeat=2):
+    for m, k, n in ((1, 1, 1), (13, 130, 259), (7, 33000, 5)):
+        a, b = (draw.integers(0, 256, size, np.uint8).view(t) for size, t in zip(((m, k), (k, n)), types))
+        sums = bq.integer_matmul(a, b, a_zero_point=3, b_zero_point=-7, overflow="saturate")
+        digest.update(sums.tobytes())
+        for rule in ("tflite", "tflite_single", "float32"):
+            for multiplier, axis in ((2e-5, None), (draw.uniform(1e-6, 1e-3, n), 1), (draw.uniform(1e-6, 1e-3, m), 0)):
+                digest.update(bq.requantize(sums, multiplier, axis=axis, rule=rule).tobytes())
 
 print(bq.__file__)
 print(digest.hexdigest())
