@@ -307,7 +307,7 @@ MISUSES = {
     # Formulas.
     "a formula of halves": lambda: formula(word=2),
     "a formula of words": lambda: formula(source="int32"),
-    "a formula into words": lambda: formula(target="float32"),
+    "a formula into words": lambda: formula(target="int32"),
     "a formula without blocks": lambda: formula(blocks=None),
     "a formula of an unknown operation": lambda: formula(links=[("power", 0, -1)]),
     "a formula of many links": lambda: formula(links=[("add", 0, -1)] * 49),
@@ -319,7 +319,6 @@ MISUSES = {
     "a formula of operands of another dtype": lambda: formula(operands=[F64(3)]),
     "a formula of operands in strides": lambda: formula(operands=[F32(6)[::2]]),
     "a formula of operands that are none": lambda: formula(operands=[None]),
-    "a fused product in FP64": lambda: formula(word=8, links=[("fma", 0, 0)]),
     "a formula of another stage": lambda: formula(word=8, widen=stages()[0]),
     "codes of a formula from words": lambda: formula().run(F64(8), I8(8)),
     "codes of a formula into words": lambda: formula().run(F32(8), np.zeros(8, np.int16)),
@@ -554,6 +553,7 @@ def test_what_the_cases_spoil_is_right():
     assert codes.tolist() == [99, 3, 3, 3, 3, 3, 99, 99, 99, 99]
     formula(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8))
     formula(links=[("fma", 0, 0), ("to_int32", -1, -1)])
+    formula(word=8, links=[("fma", 0, 0)], source="float32")
     formula(word=8, source="float32", links=[]).run(F32(8), I8(8))
     assert formula(links=[], operands=[], source="int8", target="float").run(I8(8), F32(8)) is None
     extremes()

@@ -64,8 +64,8 @@ def test_codes_and_numbers_are_those_of_the_library(name, source, bits, signed):
     row, peer = ROWS[name], peer_of(name, source)
     qmin, qmax = ends_of(bits, signed)
     dtype = bq.format(source).dtype
-    for step in steps_of(source):
-        for zero_point in zeros_of(row, qmin, qmax):
+    for k, step in enumerate(steps_of(source)):
+        for zero_point in zeros_of(row, qmin, qmax)[k % 2 :: 2]:
             x = adversarial(step, zero_point, qmin, qmax, source)
             found = bq.quantize(x, dialect=name, bits=bits, signed=signed, step=step, zero_point=zero_point)
             what = f"step {step}, zero point {zero_point}"

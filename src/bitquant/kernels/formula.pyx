@@ -16,6 +16,7 @@
 # (E) An integer is rounded to by adding and subtracting 2^23 (2^52), which all CPUs do, in vectors.
 """
 
+from libc.math cimport fma, fmaf
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -23,7 +24,7 @@ cimport numpy as cnp
 from bitquant.kernels.arrays cimport entries
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, double_of_bits, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block,
+    bits_of_float, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block,
     stream_end, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.propose cimport larger, real, smaller
@@ -47,7 +48,7 @@ cdef enum Operation:
     ADD, SUBTRACT, SUBTRACT_FROM, MULTIPLY, DIVIDE, LARGER, SMALLER, LARGER_OR_LIMIT, SMALLER_OR_LIMIT
     MAGNITUDE, NEGATE, ROUND_EVEN, ROUND_AWAY, FLOOR, TRUNCATE, TO_FLOAT32, TO_FLOAT16, TO_BFLOAT16, TO_INTEGER
     FROM_INTEGER, INTEGER_ADD, INTEGER_SUBTRACT, INTEGER_SUBTRACT_FROM, INTEGER_MULTIPLY, INTEGER_LARGER
-    INTEGER_SMALLER, MULTIPLY_ADD, HELD_64, LOW_32
+    INTEGER_SMALLER, MULTIPLY_ADD, HELD_64, LOW_32, CLAMP, CLAMP_OR_LIMIT
 
 OPERATIONS = {
     "add": ADD, "subtract": SUBTRACT, "subtract_from": SUBTRACT_FROM, "multiply": MULTIPLY, "divide": DIVIDE,
@@ -56,7 +57,8 @@ OPERATIONS = {
     "to_float32": TO_FLOAT32, "to_float16": TO_FLOAT16, "to_bfloat16": TO_BFLOAT16, "to_int32": TO_INTEGER,
     "from_int32": FROM_INTEGER, "int_add": INTEGER_ADD, "int_subtract": INTEGER_SUBTRACT,
     "int_subtract_from": INTEGER_SUBTRACT_FROM, "int_multiply": INTEGER_MULTIPLY, "int_max": INTEGER_LARGER,
-    "int_min": INTEGER_SMALLER, "fma": MULTIPLY_ADD, "held64": HELD_64, "low32": LOW_32,
+    "int_min": INTEGER_SMALLER, "fma": MULTIPLY_ADD, "held64": HELD_64, "low32": LOW_32, "clamp": CLAMP,
+    "fclamp": CLAMP_OR_LIMIT,
 }
 MOST = MOST_LINKS, SLOTS
 
@@ -165,14 +167,12 @@ cdef inline float brain(float u) noexcept nogil:
     return float_of_bits(rounded | (bits ^ plain))
 
 
-cdef inline float multiply_add(float u, float a, float b) noexcept nogil:
-    """u · a + b, rounded once: the product is exact in FP64, and the sum is rounded to odd before it goes to FP32."""
-    cdef double product = <double> u * <double> a, total = product + <double> b, part = total - product
-    cdef double rest = (product - (total - part)) + (<double> b - part)
-    cdef uint64_t bits = bits_of_double(total), inexact, outward
-    inexact = <uint64_t> (rest != 0) & <uint64_t> (rest - rest == 0) & ~bits & 1
-    outward = <uint64_t> ((rest > 0) == (total > 0))
-    return <float> double_of_bits(bits + inexact * (2 * outward - 1))
+cdef inline real multiply_add(real u, real a, real b) noexcept nogil:
+    """u · a + b, rounded once: an instruction where the CPU has it, else the C library's."""
+    if real is float:
+        return fmaf(u, a, b)
+    else:
+        return fma(u, a, b)
 
 
 # A block.
@@ -207,6 +207,12 @@ cdef inline void link(registers *r, int operation, int s, int t) noexcept nogil:
     elif operation == SMALLER_OR_LIMIT:
         for i in range(<int> SIZE):
             r.u[i] = smaller(r.u[i], r.p[s][i])
+    elif operation == CLAMP:
+        for i in range(<int> SIZE):
+            r.u[i] = smaller(r.p[t][i], larger(r.p[s][i], r.u[i]))
+    elif operation == CLAMP_OR_LIMIT:
+        for i in range(<int> SIZE):
+            r.u[i] = smaller(larger(r.u[i], r.p[s][i]), r.p[t][i])
     elif operation == MAGNITUDE:
         for i in range(<int> SIZE):
             r.u[i] = magnitude(r.u[i])
@@ -269,7 +275,7 @@ cdef inline void link(registers *r, int operation, int s, int t) noexcept nogil:
             r.q[i] = low_word(r.u[i])
     elif operation == MULTIPLY_ADD:
         for i in range(<int> SIZE):
-            r.u[i] = multiply_add(<float> r.u[i], <float> r.p[s][i], <float> r.p[t][i])
+            r.u[i] = multiply_add(r.u[i], r.p[s][i], r.p[t][i])
 
 
 # What a block is read as and written as.
@@ -304,6 +310,9 @@ cdef inline void write(registers *r, int word, void *target) noexcept nogil:
     cdef int i
     if word == FLOAT:
         memcpy(target, r.u, sizeof(r.u))
+    elif word == WIDER:
+        for i in range(<int> SIZE):
+            (<float *> target)[i] = <float> r.u[i]
     elif word == BYTE or word == SIGNED_BYTE:
         for i in range(<int> SIZE):
             (<uint8_t *> target)[i] = <uint8_t> r.q[i]
@@ -395,7 +404,7 @@ cdef class Formula:
 
     `links` are an operation's name and the indices of its other operands, or −1; `operands` contiguous arrays
     with an entry per channel, of float32 or float64 (as `word` is 4 or 8) or, for integer operations, of int32. From
-    `source` to `target`: "float" stands for the register's own words, "float32" for such that are widened first,
+    `source` to `target`: "float" stands for the register's own words, "float32" for FP32,
     "uint8", "int8", "uint16", "int16" for codes. Words of the source come out of the stage `widen`, where one is given.
     """
 
@@ -417,7 +426,7 @@ cdef class Formula:
             "int16": SIGNED_SHORT,
         }
         sizes = {"float": word, "float32": 4, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2}
-        if word not in (4, 8) or source not in words or target not in words or target == "float32":
+        if word not in (4, 8) or source not in words or target not in words:
             raise ValueError("the register has words of 4 or 8 bytes; source and target are named as above")
         if len(links) > MOST_LINKS or len(operands) > SLOTS:
             raise ValueError(f"a formula has at most {MOST_LINKS} links and {SLOTS} operands")
@@ -439,8 +448,8 @@ cdef class Formula:
                     <size_t> &(<Double *> NULL).k[k][0] if kind else <size_t> &(<Double *> NULL).p[k][0]
                 )
         for k, (name, slot, second) in enumerate(links):
-            if not (-1 <= slot < len(operands) and -1 <= second < len(operands)) or (name == "fma" and word != 4):
-                raise ValueError(f"{name} has no operands {slot} and {second}, or is not for this register")
+            if not -1 <= slot < len(operands) or not -1 <= second < len(operands):
+                raise ValueError(f"{name} has no operands {slot} and {second}")
             self.rule.links[k].operation = OPERATIONS[name]
             self.rule.links[k].slot, self.rule.links[k].second = max(slot, 0), max(second, 0)
         self.rule.count, self.count = len(links), len(operands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from bitquant.arrays import Array
 from bitquant.errors import BitquantError
-from bitquant.quantize.parameters import given_numbers, nearest_float
+from bitquant.quantize.parameters import given_numbers, nearest_float, rationals
 
 
 def codes_out(out: Array | None, array: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -28,8 +29,14 @@ def codes_out(out: Array | None, array: Array, dtype: np.dtype[Any]) -> NDArray[
 
 def floats(values: Any, channels: int, name: str) -> NDArray[np.float64]:
     """Numbers given by a caller, one for each channel, as the nearest FP64."""
+    if np.ndim(values) == 0 or np.size(values) == 1:
+        return np.full(channels, _nearest(rationals(values, 1, name)))
     numbers = given_numbers(values, channels, name)
-    return np.array([nearest_float(number) for number in numbers]) if isinstance(numbers, list) else numbers
+    return _nearest(numbers) if isinstance(numbers, list) else numbers
+
+
+def _nearest(numbers: list[Fraction]) -> NDArray[np.float64]:
+    return np.array([nearest_float(number) for number in numbers])
 
 
 def pair(given_range: Any) -> tuple[Any, Any]:

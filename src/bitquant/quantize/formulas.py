@@ -320,13 +320,19 @@ class Chain:
 
     def _call(self, name: str, others: list[Value]) -> None:
         if name in ("clamp", "fclamp"):
-            prefix = name.removesuffix("clamp")
-            self._call(f"{prefix}max", others[:1])
-            self._call(f"{prefix}min", others[1:])
+            type = self.type
+            for other in others:
+                type = self.evaluator.wider(type, other.type, isinstance(other.numbers, float))
+            self.to(type)
+            if type == "int32":
+                self._add("int_max", others[0].to(type))
+                self._add("int_min", others[1].to(type))
+            else:
+                self._add(name, *(other.to(type) for other in others))
         elif name == "fma":
-            if self.type != "float32":
-                raise BitquantError("a formula multiplies and adds at once in float32 only")
-            self._add("fma", *(other.to("float32") for other in others))
+            if self.type not in ("float32", "float64") or any(other.type == "float64" for other in others):
+                raise BitquantError("a formula multiplies and adds at once in float32, or where all is float64")
+            self._add("fma", *(other.to(self.type) for other in others))
         elif name in ("min", "max", "fmin", "fmax"):
             name = name.removeprefix("f") if self.type == others[0].type == "int32" else name
             if self.type == "int32" and others[0].type == "number":

@@ -116,10 +116,15 @@ class Found:
 
     def way_back(self, target: Format) -> Callable[[NDArray[Any], NDArray[Any], int], None]:
         """What turns codes, the first of them number `start` of the array, into codes of the target format."""
+        chain = self._chain_of_values
+        direct = target.name == chain.type and target in (FP32, FP64)
 
         def back(codes: NDArray[Any], values: NDArray[Any], start: int) -> None:
-            found = self._values(codes, start, self.granularity.blocks)
-            values[...] = convert(found, target).view(target.code_dtype)
+            if direct:
+                self._way_back(self.granularity.blocks, codes).run(codes, values, start)
+            else:
+                found = self._values(codes, start, self.granularity.blocks)
+                values[...] = convert(found, target).view(target.code_dtype)
 
         return back
 
@@ -136,13 +141,16 @@ class Found:
                 chain.to(self.evaluator.precision)
         return chain
 
+    def _way_back(self, blocks: Blocks, codes: NDArray[Any]) -> Formula:
+        chain = self._chain_of_values
+        to = "float" if chain.type == "float64" else "float32"
+        return Formula(chain.word, chain.links, chain.operands, codes.dtype.name, to, blocks)
+
     def _values(self, codes: NDArray[Any], start: int, blocks: Blocks) -> NDArray[Any]:
         """What codes stand for, as floats that hold it."""
-        chain = self._chain_of_values
-        values = np.empty(codes.shape, np.dtype(f"f{chain.word}"))
-        Formula(chain.word, chain.links, chain.operands, codes.dtype.name, "float", blocks).run(codes, values, start)
-        narrower = chain.word == 8 and chain.type != "float64"
-        return np.asarray(convert(values, FP32)) if narrower else values
+        values = np.empty(codes.shape, np.float64 if self._chain_of_values.type == "float64" else np.float32)
+        self._way_back(blocks, codes).run(codes, values, start)
+        return values
 
 
 def precision_of(row: Quantizer, source: Format) -> str:

@@ -31,7 +31,7 @@ FUNCTIONS: dict[str, str] = {
     "fmin": "the smaller of two; the other one where one is NaN (C's fmin, x86's MINPS with the limit second)",
     "fmax": "the larger of two; the other one where one is NaN",
     "fclamp": "fclamp(u, a, b) = fmin(fmax(u, a), b)",
-    "fma": "fma(u, a, b) = u * a + b, rounded once; in float32, on x or code",
+    "fma": "fma(u, a, b) = u * a + b, rounded once; of x or code, in float32 or where all is float64",
     "round_even": "the nearest integer as a float, ties to even (rint, nearbyint, torch.round, numpy.round)",
     "round_away": "the nearest integer as a float, ties away from zero (C's round)",
     "floor": "the next integer below, as a float",
