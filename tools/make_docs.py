@@ -1,4 +1,4 @@
-"""Writes docs/formats.md, dialects.md and blocks.md from the rows: ``python tools/make_docs.py [--check]``."""
+"""Writes docs/formats.md, dialects.md, blocks.md and quantizers.md from the rows: ``python tools/make_docs.py [--check]``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import bitquant as bq
 from bitquant import rules
 from bitquant.blocks.table import LAYOUTS, SCALE_RULES, WITNESSES
 from bitquant.dialects import Conversion, Dialect, dialects
+from bitquant.dialects.quantizers import FUNCTIONS, Quantizer, quantizers
 from bitquant.dialects.row import RULES, options
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -316,11 +317,60 @@ def blocks_page() -> str:
         "## Findings",
         "",
         *FINDINGS,
+def formulas(row: Quantizer) -> list[str]:
+    """A quantizer: its formulas, what it takes, where it differs."""
+    assignments = [
+        (name, text)
+        for name in ("symmetric", "asymmetric", "given")
+        for text in (row.given if name == "given" else row.parameters(name))
+    ]
+    signs = " or ".join("signed" if each else "unsigned" for each in row.signed)
+    narrow = f"; the lowest code is left out in the {' and '.join(row.narrow)} scheme" if row.narrow else ""
+    return [
+        "",
+        f"## {row.name}",
+        "",
+        f"{row.title}. Source: {row.source}. Checked against: {row.witness or 'nothing yet'}.",
+        "",
+        *table(
+            ("what", "formula"),
+            ((name, f"`{text}`") for name, text in (*assignments, ("code", row.codes), ("value", row.values))),
+        ),
+        "",
+        f"Numbers: {ticked(row.inputs)}, computed with in `{row.precision}`; step stored in `{row.step_format}`; codes of "
+        f"{', '.join(map(str, row.bits))} bits, {signs}{narrow}; zero point: {row.zero_point}.",
+        "",
+        *(f"- {note}" for note in row.notes),
+    ]
+
+
+def quantizers_page() -> str:
+    """The page of quantizers."""
+    rows = ((f"[`{row.name}`](#{row.name})", row.title, row.witness or "–") for row in quantizers())
+    text = [
+        "# Quantizers",
+        "",
+        NOTICE,
+        "",
+        "The quantizers that people run, by name: `quantize(x, dialect=...)` gives their parameters, codes and numbers, bit",
+        "for bit. A row is the system's own formulas. Every operation in them is rounded by itself, to the type of its wider",
+        "operand; `x` is a number in the precision that the row names, `low` and `high` are the extremes of the numbers",
+        "that share a step, `step` is what the systems call scale. `code` is kept in its low bits.",
+        "",
+        *table(("function", "what it gives"), ((f"`{name}`", what) for name, what in FUNCTIONS.items())),
+        "",
+        *table(("name", "whose quantizer", "checked against"), rows),
+        *(line for row in quantizers() for line in formulas(row)),
     ]
     return "\n".join(text) + "\n"
 
 
-PAGES = {"formats.md": formats_page, "dialects.md": dialects_page, "blocks.md": blocks_page}
+PAGES = {
+    "formats.md": formats_page,
+    "dialects.md": dialects_page,
+    "blocks.md": blocks_page,
+    "quantizers.md": quantizers_page,
+}
 
 
 def main() -> None:
