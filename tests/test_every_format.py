@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -268,13 +269,46 @@ def test_a_code_beyond_the_end_of_a_codebook_is_refused(name):
             bq.decode([0, beyond], fmt)
 
 
+FAR = [  # values beyond 2^53, among which float64 does not tell integers apart
+    [-1.0, 0.0, 2.0**54, 1e30],
+    [-(2.0**63), -(2.0**62) - 1024, -(2.0**62), -0.5, 3.0, 2.0**53 + 2, 2.0**63 - 1024, 2.0**63],
+    [2.0**53, 2.0**53 + 2, 2.0**53 + 4, 2.0**60, 2.0**60 + 256, 2.0**64 - 2048],
+    [2.0**62 + 1024 * k for k in range(-20, 20)],
+    [0.5, 1e30],
+    [-1e30, -1e20, 1e20, 1e30],
+    [1e20, 1e21, 1e30],
+    [-1e30, -1e20],
+]
+FLAG_BITS = {"invalid": 1, "overflow": 2, "underflow": 4, "inexact": 8}
+
+
 @pytest.mark.parametrize("source", ["int64", "uint64"])
-def test_wide_integers_to_a_codebook_beyond_two_to_the_53_are_refused_by_name(source):
-    """The one pair there is not; any narrower integer, and any float, goes there."""
-    far = bq.codebook([-1.0, 0.0, 2.0**54, 1e30], "far")
-    with pytest.raises(bq.BitquantError, match=rf"{source} to far: .* beyond 2\^53"):
-        bq.convert(np.array([3], source), far)
-    assert bq.encode(np.array([3], "int32"), far) == bq.encode(np.array([3.0]), far) == 1
+@pytest.mark.parametrize("values", FAR, ids=lambda values: f"{values[0]:g} to {values[-1]:g}")
+def test_wide_integers_to_a_codebook_beyond_two_to_the_53(source, values):
+    fmt, judge = bq.codebook(values, "far"), reference.codebook("far", [Fraction(value) for value in values])
+    ends = np.iinfo(source)
+    places = {0, 1, int(ends.min), int(ends.max), *(int(value) for value in values)}
+    places |= {int(Fraction(low) + Fraction(high)) // 2 for low, high in pairwise(values)}
+    near = sorted({place + step for place in places for step in (-2, -1, 0, 1, 2)})
+    x = [place for place in near if ends.min <= place <= ends.max]
+    for rounding, overflow in itertools.product(reference.ROUNDINGS, ("saturate", "raise")):
+        flags = bq.Flags(record=True)
+        kept, expected, masks = [], [], []
+        for number in x:
+            try:
+                code, raised = reference.convert(number % 2**64, reference.FORMATS[source], judge, rounding, overflow)
+            except reference.Refused:
+                with pytest.raises(bq.BitquantError, match="reaches from"):
+                    bq.encode(np.array([number], source), fmt, rounding=rounding, overflow=overflow)
+            else:
+                kept.append(number)
+                expected.append(code)
+                masks.append(sum(FLAG_BITS[flag] for flag in raised))
+        array = np.array(kept, source)
+        mine = bq.encode(array, fmt, rounding=rounding, overflow=overflow, flags=flags)
+        assert mine.tolist() == expected, (rounding, overflow)
+        assert flags.mask.tolist() == masks, (rounding, overflow)
+        assert bq.encode(array, fmt, rounding=rounding, overflow=overflow).tolist() == expected
 
 
 # --- Round to -----------------------------------------------------------------------------------------------

@@ -136,13 +136,14 @@ def extremes(source=None, widen=None, word=4, width=4, low=None, high=None):
     return stats.extremes(source, widen, word, blocks(12, width), low, high, False)
 
 
-def codebook(thresholds=3, levels=4, word=4, counted=False, **other):
+def codebook(thresholds=3, levels=4, word=4, whole=False, counted=False, **other):
     """Make a ToCodebook of four values, or of so many keys and levels."""
     keys = np.zeros(thresholds, f"i{word}") if isinstance(thresholds, int) else thresholds
     values = np.zeros(levels, f"u{word}") if isinstance(levels, int) else levels
-    return ToCodebook(
-        keys, values, counted, **({"nan": 0, "refuse_nan": 0, "refuse_overflow": 0, "flush_input": 0} | other)
+    zeros = dict.fromkeys(
+        ("nan", "refuse_nan", "refuse_overflow", "flush_input", "first", "last", "outside", "flip"), 0
     )
+    return ToCodebook(keys, values, whole, counted, **(zeros | other))
 
 
 def random_run(random):
@@ -247,7 +248,9 @@ MISUSES = {
     "a codebook of float levels": lambda: codebook(levels=np.zeros(4, np.float32)),
     "a codebook of too many values": lambda: codebook((1 << 16), (1 << 16) + 1),
     "a codebook of strided levels": lambda: codebook(levels=np.zeros(8, np.uint32)[::2]),
-    "a codebook of nothing": lambda: ToCodebook(None, np.zeros(4, np.uint32), False),
+    "a codebook of nothing": lambda: ToCodebook(None, np.zeros(4, np.uint32), False, False),
+    "a codebook of short integers": lambda: codebook(levels=8, whole=True),
+    "a codebook of integers without a mark for each": lambda: codebook(levels=4, word=8, whole=True),
     "a codebook without levels": lambda: ToCodebook(np.zeros(3, np.int32), None, False),
     "a codebook of lists": lambda: ToCodebook([0] * 3, [0] * 4, False),
     "a codebook without rules": lambda: ToCodebook(np.zeros(3, np.int32), np.zeros(4, np.uint32), False),

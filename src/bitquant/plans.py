@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.pipeline import Pipeline
@@ -19,11 +18,13 @@ from bitquant.stages import (
     Rules,
     carrier_of,
     carries,
+    compares_integers,
     from_carrier,
     from_whole,
     leads_to,
     narrow,
     resize,
+    whole_to_codebook,
     whole_to_codes,
 )
 from bitquant.stages import to_carrier as _to_carrier
@@ -96,11 +97,8 @@ def _stages(source: Format, target: Format, rules: Rules) -> tuple[tuple[Stage, 
         # Two roundings are as one where the first is to odd and has two digits more; no other may be one of two.
         if target.is_float and (target.precision > FP64.precision - 2 or isinstance(rules.rounding, Stochastic)):
             return (), whole_to_codes(source, target, rules)
-        if not target.is_float and abs(target.max) >= 2**53:
-            raise BitquantError(
-                f"{source.name} to {target.name}: the codebook has values beyond 2^53, among which float64 does not "
-                "tell integers apart"
-            )
+        if target.kind == "codebook" and compares_integers(target):
+            return (), whole_to_codebook(source, target, rules)
     carrier = FP32 if carries(FP32, source, target) else FP64
     first = () if source is carrier else (_to_carrier(source, carrier, quiet=False),)
     return first, from_carrier(source, target, carrier, rules)

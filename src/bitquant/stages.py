@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
-from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +24,16 @@ from bitquant.kernels.stage import Stage
 from bitquant.kernels.whole import FromWhole, Resize, WholeToCodes
 from bitquant.kernels.widen import FromInteger, Widen
 from bitquant.rules import NAN, OVERFLOW, SUBNORMALS, TININESS, Stochastic, choose, rounding_index, rounding_rule
+from bitquant.thresholds import (
+    codebook_keys,
+    first_up,
+    key_of,
+    least_integer,
+    least_key,
+    limit,
+    over_first,
+    tiny_end,
+)
 
 _WITH_NAN = ("preserve", "canonical", "signed", "all_ones", "positive_all_ones", "raise", "zero", "max")
 _WITHOUT_NAN = ("raise", "zero", "negated_zero", "max")
@@ -340,15 +348,15 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
         chance=_chance(rules.rounding),
         counted=rules.counts,
         tiny_before=rules.tininess == "before",
-        over_first=_over_first(target, higher, carrier, rules),
-        tiny_end=_tiny_end(target, higher, carrier, rules),
+        over_first=over_first(target, higher, carrier, rules.rounding),
+        tiny_end=tiny_end(target, higher, carrier, rules.rounding, rules.tininess),
         rebias=carrier.bias - bias,
         exponent_end=2**target.exponent_bits + higher,
         lowest=_lowest(carrier.bias - bias, point - stored, size, rules),
         stored=stored,
         cut=point - stored,
         knee=carrier.bias - bias + 1 + point - stored,
-        limit=_limit(target, beyond) if carrier is FP32 else 0,
+        limit=limit(target, beyond) if carrier is FP32 else 0,
         first=first,
         lift=lift,
         up=up,
@@ -405,68 +413,6 @@ def _overflows(target: Format, rules: Rules, negative: bool) -> bool:
     return rules.overflow == "nan" or nearest or rules.rounding == away
 
 
-def _over_first(target: Format, higher: int, carrier: Format, rules: Rules) -> tuple[int, int]:
-    """The carrier's bits of the smallest positive and negative magnitude that is rounded beyond the largest number."""
-    code, (low, unit) = target.largest_code + higher, _size(target, target.largest_code + higher, higher)
-    odd = bool(code & 1) or (target.significand_bits == 0 and target.ties != "code")
-    return _first_up(low, _size(target, code + 1, higher)[0], unit, odd, carrier, rules)
-
-
-def _size(target: Format, code: int, higher: int) -> tuple[int, int]:
-    """The number of a magnitude, which is that much higher, as an even integer times 2^unit, with one unit for all."""
-    stored = target.significand_bits
-    field, fraction = code >> stored, code & ((1 << stored) - 1)
-    return ((1 << stored) + fraction) << field if field else 2 * fraction, -(target.bias + higher + stored)
-
-
-def _limit(target: Format, ceiling: tuple[int, int]) -> int:
-    """FP32's bits of the number of a ceiling; just below the higher one where there are two (narrow.pyx, Design D)."""
-    number = least_bits(*_size(target, max(ceiling), 0), True, FP32)
-    return number - (ceiling[0] != ceiling[1])
-
-
-def _tiny_end(target: Format, higher: int, carrier: Format, rules: Rules) -> tuple[int, int]:
-    """The carrier's bits of the smallest positive and negative magnitude that is not tiny.
-
-    After rounding that is one which becomes the smallest normal number although the exponent could be smaller.
-    """
-    stored, unit = target.significand_bits, -1 - (target.bias + higher + target.significand_bits)
-    if rules.tininess == "before":
-        return (least_bits(4 << stored, unit, True, carrier),) * 2
-    odd = stored > 0 or target.ties != "code"
-    return _first_up((4 << stored) - 2, 4 << stored, unit, odd, carrier, rules)
-
-
-def _first_up(low: int, high: int, unit: int, odd: bool, carrier: Format, rules: Rules) -> tuple[int, int]:
-    """The carrier's bits of the smallest magnitudes that are not rounded to low · 2^unit any more but to high · 2^unit.
-
-    The first for positive numbers, the second for negative ones. `odd` tells whether `low` is.
-    """
-    middle = least_bits((low + high) // 2, unit, odd or rules.rounding != "nearest_even", carrier)
-    above, at = least_bits(low, unit, False, carrier), least_bits(high, unit, True, carrier)
-    return {
-        "nearest_even": (middle, middle),
-        "nearest_away": (middle, middle),
-        "toward_zero": (at, at),
-        "toward_positive": (above, at),
-        "toward_negative": (at, above),
-        "to_odd": (at, at) if odd else (above, above),
-    }.get(rules.rounding if isinstance(rules.rounding, str) else "", (0, 0))
-
-
-def least_bits(integer: int, unit: int, included: bool, carrier: Format) -> int:
-    """The bits of the smallest carrier number that is not below integer · 2^unit, or not at it either.
-
-    Beyond the largest number comes infinity.
-    """
-    stored, least = carrier.significand_bits, carrier.min_exponent
-    exponent = max(integer.bit_length() - 1 + unit, least) if integer else least
-    down = exponent - stored - unit
-    kept = integer >> down if down > 0 else integer << -down
-    below = not included or (down > 0 and kept << down != integer)
-    return min(((exponent - least) << stored) + kept + below, carrier.infinity_code or 0)
-
-
 def _nan_codes(target: Format, rules: Rules, higher: int) -> tuple[int, int]:
     """The codes given for a positive and a negative NaN."""
     sign = 1 << target.magnitude_bits if target.signed else 0
@@ -503,8 +449,8 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules, n
         chance=_chance(rules.rounding),
         counted=rules.counts,
         over_first=(
-            _first_up(2 * most, 2 * most + 2, -1, bool(most & 1), carrier, rules)[0],
-            _first_up(2 * least, 2 * least + 2, -1, bool(least & 1), carrier, rules)[1],
+            first_up(2 * most, 2 * most + 2, -1, bool(most & 1), carrier, rules.rounding)[0],
+            first_up(2 * least, 2 * least + 2, -1, bool(least & 1), carrier, rules.rounding)[1],
         ),
         most=(most, least),
         beyond=_integer_beyond(target, rules, narrow_range),
@@ -540,58 +486,55 @@ def _flush_input(source: Format, carrier: Format, rules: Rules) -> int:
 
 
 def _to_codebook(source: Format, target: Format, carrier: Format, rules: Rules) -> Stage:
-    keys = [_key(threshold, carrier) for threshold in _thresholds(target, rules.rounding, carrier)]
+    keys = codebook_keys(target.values, rules.rounding, partial(least_key, carrier))
     levels = [bits_of(value, carrier) for value in target.values]
     return ToCodebook(
         np.array(keys, f"i{carrier.code_dtype.itemsize}"),
         np.array(levels, carrier.code_dtype),
+        False,
         rules.counts,
         nan=target.largest_code if rules.nan == "max" else target.values.index(0.0) if rules.nan == "zero" else 0,
         refuse_nan=rules.nan == "raise",
         refuse_overflow=rules.overflow == "raise",
         flush_input=_flush_input(source, carrier, rules),
+        first=key_of(levels[0], carrier),
+        last=key_of(levels[-1], carrier),
+        outside=0,
+        flip=0,
     )
 
 
-def _thresholds(target: Format, rounding: Any, carrier: Format) -> Iterator[float]:
-    """For each code but the first, the smallest number of the carrier that gets it."""
-    for code, (low, high) in enumerate(zip(target.values, target.values[1:], strict=False)):
-        even = code % 2 == 0
-        place: Fraction = Fraction(high)
-        included = True  # whether the number at the place gets the higher code
-        if rounding in ("nearest_even", "nearest_away"):
-            place = (Fraction(low) + Fraction(high)) / 2
-            included = not even if rounding == "nearest_even" else abs(high) >= abs(low)
-        elif (
-            rounding == "toward_positive"
-            or (rounding == "to_odd" and even)
-            or (rounding == "toward_zero" and low < 0 and abs(high) <= abs(low))
-        ):
-            place, included = Fraction(low), False
-        yield _first(place, included, carrier)
+def compares_integers(target: Format) -> bool:
+    """Whether integers of 64 bits go to a codebook as such: where FP64 does not tell them apart, or where it is faster.
+
+    The first bits of an integer are a poor index of where to search in a long list.
+    """
+    return len(target.values) <= 32 or max(map(abs, target.values)) >= 2**53
 
 
-def _first(place: Fraction, included: bool, carrier: Format) -> float:
-    """The smallest number of the carrier that is not below a place; above it where it is not included."""
-    number = float(place) if carrier is FP64 else float(np.float32(float(place)))
-    while Fraction(number) > place:
-        number = _next(number, -math.inf, carrier)
-    while Fraction(number) < place or (Fraction(number) == place and not included):
-        number = _next(number, math.inf, carrier)
-    return number
-
-
-def _next(number: float, toward: float, carrier: Format) -> float:
-    return (
-        math.nextafter(number, toward)
-        if carrier is FP64
-        else float(np.nextafter(np.float32(number), np.float32(toward)))
+def whole_to_codebook(source: Format, target: Format, rules: Rules) -> tuple[Stage, ...]:
+    """From integers of 64 bits to codes of a codebook, compared as integers."""
+    low, high = int(source.min), int(source.max)
+    keys = codebook_keys(target.values, rules.rounding, least_integer)
+    keys = [max(key, low) for key in keys if key <= high]
+    # The values as integers, and which of them are none.
+    values = target.values[: len(keys) + 1]
+    absent = [not (value.is_integer() and low <= value <= high) for value in values]
+    levels = [0 if none else int(value) % 2**64 for value, none in zip(values, absent, strict=True)]
+    first, last = math.ceil(target.values[0]), math.floor(target.values[-1])
+    flip = 0 if source.signed else 1 << 63
+    stage = ToCodebook(
+        np.array([key - flip for key in keys], np.int64),
+        np.array([*levels, *absent], np.uint64),
+        True,
+        rules.counts,
+        nan=0,
+        refuse_nan=False,
+        refuse_overflow=rules.overflow == "raise",
+        flush_input=0,
+        first=min(max(first, low), high) - flip,
+        last=min(max(last, low), high) - flip,
+        outside=first > high or last < low,
+        flip=flip,
     )
-
-
-def _key(number: float, carrier: Format) -> int:
-    """The place of a carrier number in the order of codebook.pyx (Design B); of a zero, that of −0."""
-    if number > 0:
-        return bits_of(number, carrier)
-    magnitude = bits_of(-number, carrier) & ~(1 << carrier.magnitude_bits)
-    return -1 - magnitude
+    return _shrunk(stage, target)

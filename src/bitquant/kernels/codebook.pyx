@@ -1,14 +1,16 @@
-"""FP32 or FP64 to the codes of a codebook: any sorted list of values.
+"""FP32, FP64 or integers of 64 bits to the codes of a codebook: any sorted list of values.
 
 # Design:
 # (A) Rounding to a sorted list is a staircase under every rounding mode. Where it goes from code k to k + 1 is
 #     worked out beforehand, exactly, and written down as the smallest carrier number that gets k + 1. So the loop
 #     knows no mode: the code is the number of thresholds that are not above the input.
 # (B) The bits of a carrier, with a negative number's magnitude inverted, are integers in the order of the numbers.
-#     −0 is one less than +0; a threshold at zero takes both.
+#     −0 is one less than +0; a threshold at zero takes both. Integers are keys themselves, those without a sign with
+#     the top bit flipped, and thresholds are integers then.
 # (C) Up to 31 thresholds are compared with a whole run, four at a time. Of more, the first 16 bits of an input's key
 #     choose where to begin in the list, and the few thresholds that share them are searched by halves; all numbers
-#     of a run in step. The list is filled up with the largest integer.
+#     of a run in step. The list is filled up with the largest integer; the largest code there is puts right whatever
+#     counts that too.
 """
 
 cimport numpy as cnp
@@ -32,7 +34,12 @@ ctypedef fused key:
 cdef struct Book:
     const void *thresholds      # keys, ascending
     const uint16_t *begin       # for the first 16 bits of a key, how many thresholds are below all such keys
-    const void *levels          # carrier bits of the values, one for each code
+    const void *levels          # the values' bits, one for each code; integers: and then 1 for each that is none
+    bint counted                # flags are asked for
+    int64_t first               # keys of the inputs at the ends, those beyond which overflow
+    int64_t last_key
+    uint64_t outside            # 1 where all inputs lie beyond the ends
+    uint64_t flip               # makes a key of an integer
     uint32_t depth              # steps of the search among thresholds with the same 16 bits
     uint32_t few                # a multiple of 4 that takes in all thresholds, where they are few; else 0
     uint32_t last               # largest code
@@ -71,35 +78,43 @@ cdef inline void count_thresholds(const key *keys, uint32_t *target, const Book 
 
 
 cdef inline void to_codebook(
-    const bint counted, const carrier *source, uint32_t *target, uint8_t *mask, const Book *b, Tally *tally, size_t n,
+    const bint whole, const carrier *source, uint32_t *target, uint8_t *mask, const Book *b, Tally *tally, size_t n,
     key zero
 ) noexcept nogil:
+    """`whole` is a literal: the source is integers."""
     cdef Book book = b[0]
     cdef key keys[RUN]
     cdef const carrier *levels = <const carrier *> book.levels
     cdef carrier infinity, bits, magnitude, level, is_nan, beyond, inexact, flags, nans = 0
     cdef carrier top = 8 * sizeof(carrier) - 1
     cdef carrier magnitudes = ((<carrier> 1) << top) - 1, ranges = 0, most = 0
-    cdef key first, last
+    cdef key first = <key> book.first, last = <key> book.last_key
     cdef size_t at = 0, length, i
     infinity = 0x7F800000 if carrier is uint32_t else <carrier> 0x7FF0000000000000ULL
-    first, last = key_of(levels[0], zero), key_of(levels[book.last], zero)
     while at < n:
         length = n - at if n - at < RUN else RUN
         for i in range(length):
             bits = source[at + i]
-            magnitude = bits & magnitudes
-            most = most if most > magnitude else magnitude
-            keys[i] = key_of(select[carrier](magnitude < <carrier> book.flush_input, 0, bits), zero)
+            if whole:
+                keys[i] = <key> (bits ^ <carrier> book.flip)
+            else:
+                magnitude = bits & magnitudes
+                most = most if most > magnitude else magnitude
+                keys[i] = key_of(select[carrier](magnitude < <carrier> book.flush_input, 0, bits), zero)
         count_thresholds(keys, target + at, &book, length)
-        if counted:
+        if book.counted:
             for i in range(length):
                 bits = source[at + i]
-                bits = select[carrier]((bits & magnitudes) < <carrier> book.flush_input, 0, bits)
                 level = levels[target[at + i]]
-                is_nan = (bits & magnitudes) > infinity
-                inexact = <carrier> (bits != level) & <carrier> (((bits | level) & magnitudes) != 0)
-                beyond = (<carrier> (keys[i] < first) | <carrier> (keys[i] > last)) & inexact & (is_nan ^ 1)
+                if whole:
+                    is_nan = 0
+                    inexact = <carrier> (bits != level) | levels[<size_t> book.last + 1 + target[at + i]]
+                else:
+                    bits = select[carrier]((bits & magnitudes) < <carrier> book.flush_input, 0, bits)
+                    is_nan = (bits & magnitudes) > infinity
+                    inexact = <carrier> (bits != level) & <carrier> (((bits | level) & magnitudes) != 0)
+                beyond = <carrier> (keys[i] < first) | <carrier> (keys[i] > last) | <carrier> book.outside
+                beyond = beyond & inexact & (is_nan ^ 1)
                 flags = (beyond * OVERFLOW) | (inexact * INEXACT)
                 mask[at + i] = <uint8_t> select[carrier](is_nan, INVALID, flags)
                 tally.invalid += is_nan
@@ -122,35 +137,29 @@ cdef inline key key_of(carrier bits, key zero) noexcept nogil:
     return <key> (bits ^ ((0 - (bits >> top)) >> 1))
 
 
-cdef loop plain_32(
+cdef loop codebook_32(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     to_codebook(False, <const uint32_t *> source, <uint32_t *> target, mask, <const Book *> row, tally, n, <int32_t> 0)
 
 
-cdef loop plain_64(
+cdef loop codebook_64(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     to_codebook(False, <const uint64_t *> source, <uint32_t *> target, mask, <const Book *> row, tally, n, <int64_t> 0)
 
 
-cdef loop counted_32(
-    const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
-) noexcept nogil:
-    to_codebook(True, <const uint32_t *> source, <uint32_t *> target, mask, <const Book *> row, tally, n, <int32_t> 0)
-
-
-cdef loop counted_64(
+cdef loop codebook_of_integers(
     const void *source, void *target, uint8_t *mask, const void *row, Tally *tally, size_t n
 ) noexcept nogil:
     to_codebook(True, <const uint64_t *> source, <uint32_t *> target, mask, <const Book *> row, tally, n, <int64_t> 0)
 
 
 cdef class ToCodebook(Stage):
-    """FP32 or FP64 bits to codes in words of 4 bytes.
+    """FP32 or FP64 bits, or integers of 8 bytes, to codes in words of 4 bytes.
 
-    `thresholds` are int32 or int64 keys (Design B), one for each code but the first; `levels` the values' bits as
-    uint32 or uint64.
+    `thresholds` are int32 or int64 keys (Design B), one for each code but the first; `levels` are the values' bits as
+    uint32 or uint64. Among integers, `levels` are the values as such, and after all of them 1 for each that is none.
     """
 
     cdef Book book
@@ -158,12 +167,14 @@ cdef class ToCodebook(Stage):
     cdef cnp.ndarray levels
     cdef cnp.ndarray begin
 
-    def __init__(self, cnp.ndarray thresholds not None, cnp.ndarray levels not None, bint counted, **numbers):
-        cdef Py_ssize_t last = cnp.PyArray_SIZE(levels) - 1
+    def __init__(
+        self, cnp.ndarray thresholds not None, cnp.ndarray levels not None, bint whole, bint counted, **numbers
+    ):
+        cdef Py_ssize_t last = cnp.PyArray_SIZE(levels) // (2 if whole else 1) - 1
         cdef int size = <int> cnp.PyArray_ITEMSIZE(levels)
         if (
-            size not in (4, 8) or thresholds.dtype != f"i{size}" or levels.dtype != f"u{size}"
-            or not 1 <= last == cnp.PyArray_SIZE(thresholds) < 1 << 16 or not cnp.PyArray_IS_C_CONTIGUOUS(levels)
+            size not in (4, 8) or (whole and size == 4) or thresholds.dtype != f"i{size}" or levels.dtype != f"u{size}"
+            or not 0 <= last == cnp.PyArray_SIZE(thresholds) < 1 << 16 or not cnp.PyArray_IS_C_CONTIGUOUS(levels)
         ):
             raise ValueError("a threshold for each level but the first, of the same 4 or 8 bytes")
         # The keys that begin with the same 16 bits lie from one of these edges to before the next.
@@ -179,12 +190,13 @@ cdef class ToCodebook(Stage):
         self.book.thresholds, self.book.levels = cnp.PyArray_DATA(self.thresholds), cnp.PyArray_DATA(levels)
         self.book.few = (last + 3) & ~3 if last <= FEW else 0
         self.book.last = last
-        self.book.nan = numbers["nan"]
+        self.book.counted = counted
+        self.book.nan, self.book.flush_input = numbers["nan"], numbers["flush_input"]
         self.book.refuse_nan, self.book.refuse_overflow = numbers["refuse_nan"], numbers["refuse_overflow"]
-        self.book.flush_input = numbers["flush_input"]
+        self.book.first, self.book.last_key = numbers["first"], numbers["last"]
+        self.book.outside, self.book.flip = numbers["outside"], numbers["flip"]
         self.row = &self.book
         self.source_size, self.target_size = size, 4
-        if counted:
-            self.block = <Block> counted_32 if size == 4 else <Block> counted_64
-        else:
-            self.block = <Block> plain_32 if size == 4 else <Block> plain_64
+        self.block = (
+            <Block> codebook_32 if size == 4 else <Block> codebook_of_integers if whole else <Block> codebook_64
+        )
