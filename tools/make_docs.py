@@ -1,4 +1,4 @@
-"""Writes docs/formats.md, dialects.md, blocks.md and quantizers.md from the rows: ``python tools/make_docs.py [--check]``."""
+"""Writes the pages of docs/ that list rows (PAGES below): ``python tools/make_docs.py [--check]``."""
 
 from __future__ import annotations
 
@@ -317,6 +317,10 @@ def blocks_page() -> str:
         "## Findings",
         "",
         *FINDINGS,
+    ]
+    return "\n".join(text) + "\n"
+
+
 def formulas(row: Quantizer) -> list[str]:
     """A quantizer: its formulas, what it takes, where it differs."""
     assignments = [
@@ -337,8 +341,8 @@ def formulas(row: Quantizer) -> list[str]:
             ((name, f"`{text}`") for name, text in (*assignments, ("code", row.codes), ("value", row.values))),
         ),
         "",
-        f"Numbers: {ticked(row.inputs)}, computed with in `{row.precision}`; step stored in `{row.step_format}`; codes of "
-        f"{', '.join(map(str, row.bits))} bits, {signs}{narrow}; zero point: {row.zero_point}.",
+        f"Numbers: {ticked(row.inputs)}, computed with in `{row.precision}`; step stored in `{row.step_format}`; "
+        f"codes of {', '.join(map(str, row.bits))} bits, {signs}{narrow}; zero point: {row.zero_point}.",
         "",
         *(f"- {note}" for note in row.notes),
     ]
@@ -352,10 +356,11 @@ def quantizers_page() -> str:
         "",
         NOTICE,
         "",
-        "The quantizers that people run, by name: `quantize(x, dialect=...)` gives their parameters, codes and numbers, bit",
-        "for bit. A row is the system's own formulas. Every operation in them is rounded by itself, to the type of its wider",
-        "operand; `x` is a number in the precision that the row names, `low` and `high` are the extremes of the numbers",
-        "that share a step, `step` is what the systems call scale. `code` is kept in its low bits.",
+        "The quantizers that people run, by name: `quantize(x, dialect=...)` gives their parameters, codes and",
+        "numbers, bit for bit. A row is the system's own formulas. Every operation in them is rounded by itself, to",
+        "the type of its wider operand; `x` is a number in the precision that the row names, `low` and `high` are the",
+        "extremes of the numbers that share a step, `step` is what the systems call scale. `code` is kept in its low",
+        "bits.",
         "",
         *table(("function", "what it gives"), ((f"`{name}`", what) for name, what in FUNCTIONS.items())),
         "",
