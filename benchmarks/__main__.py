@@ -81,11 +81,24 @@ def small_things() -> dict[str, float]:
         bq.convert(source, "float16", out=y)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+    z, codes = np.random.default_rng(0).standard_normal(1 << 24).astype(np.float32), np.empty(1 << 24, np.int8)
+    tracemalloc.start()
+    bq.quantize(z, out=codes)
+    peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    start = time.perf_counter()
+    bq.calibrate(z[: 1 << 20], "mse")
+    squares = time.perf_counter() - start
+    start = time.perf_counter()
+    bq.calibrate(z[:10_000_000], "mse")
     return {
+        "exact least squared error for INT8, 1 M numbers, s (at most 2)": squares,
+        "the same, 10 M numbers, s (at most 10)": time.perf_counter() - start,
         "one-element convert, µs (at most 5)": call * 1e6,
         "import beyond NumPy, ms (at most 60)": min(imports) * 1e3,
         "peak extra memory with out=, KB (at most 1000)": peaks[0] / 1e3,
         "the same from a strided array, KB": peaks[1] / 1e3,
+        "peak extra memory of quantizing 16 M numbers with out=, KB": peaks[2] / 1e3,
     }
 
 
@@ -133,7 +146,7 @@ def markdown(result: dict[str, Any]) -> str:
         verdict = "yes" if goal["ratio"] >= goal["goal"] else "no"
         text.append(f"| {goal['case']} | {goal['peer']} | {goal['goal']:.2f} × | {goal['ratio']:.2f} × | {verdict} |")
     text += ["", "## Calls", "", "| what | measured |", "|---|---|"]
-    text += [f"| {name} | {value:.1f} |" for name, value in result["small"].items()]
+    text += [f"| {name} | {value:.2f} |" for name, value in result["small"].items()]
     text += ["", "## The ten slowest of all pairs of formats", "", "At 16 M elements; at least 0.3 G/s is needed.", ""]
     text += ["| pair | G elements/s |", "|---|---|"]
     text += [f"| {pair['pair']} | {pair['speed']:.2f} |" for pair in result["slowest pairs"]]
@@ -164,7 +177,7 @@ def main() -> None:
     rows = measure(options.only, rounds, SIZES)
     small = small_things()
     for name, value in small.items():
-        print(f"{name:50} {value:8.1f}")
+        print(f"{name:64} {value:8.2f}")
     pairs = [] if options.only else all_pairs(1 << 20 if options.quick else 1 << 24)
     for speed, name in pairs[:10]:
         print(f"{name:50} {speed:8.2f} G/s (at least 0.3)")

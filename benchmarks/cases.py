@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 import bitquant as bq
+from bitquant.dialects.quantizers import quantizer, quantizers
 
 Runs = dict[str, Callable[[], Any]]
 ROUNDINGS = ("nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
@@ -187,15 +188,107 @@ def quantization(scheme: str, zero_point: int) -> Callable[[int], Runs]:
     return case
 
 
-def found(scheme: str, axis: int | None) -> Callable[[int], Runs]:
-    """Parameters found from the numbers."""
+def per_channel(axis: int) -> Callable[[int], Runs]:
+    """Per channel, steps given."""
 
     def case(size: int) -> Runs:
         x = numbers(size).reshape(-1, 1024)
         y = np.empty(x.shape, np.int8)
-        return {"bitquant": lambda: bq.quantize(x, scheme, axis=axis, out=y), "copy": copying(x, y)}
+        step = (np.abs(x).max(1 - axis) / 127).astype(np.float32)
+        runs: Runs = {"bitquant": lambda: bq.quantize(x, step=step, axis=axis, out=y)}
+        if installed("onnxruntime") and installed("onnx"):
+            given = {"x": x, "s": step, "z": np.zeros(step.size, np.int8)}
+            runs["onnxruntime QuantizeLinear"] = onnx_session("QuantizeLinear", given, np.empty_like(y), axis=axis)
+        runs["copy"] = copying(x, y)
+        return runs
 
     return case
+
+
+def found(scheme: str, **where: Any) -> Callable[[int], Runs]:
+    """Parameters found from the numbers; groups beside torchao's."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size).reshape(-1, 1024)
+        y = np.empty(x.shape, np.int8)
+        runs: Runs = {"bitquant": lambda: bq.quantize(x, scheme, out=y, **where)}
+        if "group_size" in where:
+            runs["0.5 G/s"] = fixed(0.5, size)
+            if installed("torchao"):
+                runs["torchao"] = torchao_groups(x, scheme, where["group_size"])
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def torchao_groups(x: np.ndarray, scheme: str, group: int) -> Callable[[], Any]:
+    """Groups along the last axis as torchao quantizes them."""
+    import torch
+    from torchao.quantization import quant_primitives as primitives
+
+    given, kind = tensor(x), getattr(primitives.MappingType, scheme.upper())
+
+    def run() -> Any:
+        step, zero = primitives.choose_qparams_affine(given, kind, (1, group), torch.int8)
+        return primitives.quantize_affine(given, (1, group), step, zero, torch.int8)
+
+    return run
+
+
+def blocks(name: str, goal: float | None = 0.5) -> Callable[[int], Runs]:
+    """A block format, scales found, beside torchao's MX or the gguf package."""
+
+    def case(size: int) -> Runs:
+        x = numbers(size).reshape(-1, 1024)
+        y = np.empty(x.shape, bq.quantize_blocks(x[:1], name).codes.dtype)
+        runs: Runs = {"bitquant": lambda: bq.quantize_blocks(x, name, out=y)}
+        if goal is not None:
+            runs[f"{goal} G/s"] = fixed(goal, size)
+        kinds = {"mxfp8_e4m3": "float8_e4m3fn", "mxfp8_e5m2": "float8_e5m2", "mxfp4": "float4_e2m1fn_x2"}
+        if name in kinds and installed("torchao"):
+            import torch
+            from torchao.prototype.mx_formats.mx_tensor import to_mx
+
+            a, kind = tensor(x), getattr(torch, kinds[name])
+            runs["torchao"] = lambda: to_mx(a, kind, 32)
+        if name in ("q8_0", "q4_0") and installed("gguf"):
+            import gguf
+
+            layout = getattr(gguf.GGMLQuantizationType, name.upper())
+            runs["gguf"] = lambda: gguf.quants.quantize(x, layout)
+        runs["copy"] = copying(x, y)
+        return runs
+
+    return case
+
+
+def by_dialect(name: str) -> Callable[[int], Runs]:
+    """Codes by another system's formulas, parameters given where it takes them."""
+
+    def case(size: int) -> Runs:
+        row = quantizer(name)
+        source = row.inputs[0]
+        x = np.asarray(bq.convert(numbers(size), source))
+        kind = np.dtype(f"{'i' if row.signed[0] else 'u'}{(row.bits[0] + 7) // 8}")
+        y = np.empty(size, kind)
+        finds = row.symmetric or row.asymmetric
+        scheme = "symmetric" if row.symmetric else "asymmetric"
+        options: dict[str, Any] = {"scheme": scheme} if finds else {"step": 0.04}
+        return {
+            "bitquant": lambda: bq.quantize(x, dialect=name, out=y, **options),
+            "1.0 G/s": fixed(1.0, size),
+            "copy": copying(x, y),
+        }
+
+    return case
+
+
+def minmax(size: int) -> Runs:
+    """The range of an array, beside reading its bytes."""
+    x = numbers(size)
+    words = x.view(np.int32)
+    return {"bitquant": lambda: bq.calibrate(x, "minmax"), "reading": words.max}
 
 
 def dequantization(size: int) -> Runs:
@@ -331,10 +424,18 @@ CASES: dict[str, Callable[[int], Runs]] = {
     "FP32 → INT8, saturating": to_int8,
     "symmetric, given": quantization("symmetric", 0),
     "asymmetric, given": quantization("asymmetric", -7),
-    "symmetric, found": found("symmetric", None),
-    "asymmetric, found": found("asymmetric", None),
-    "symmetric, per row": found("symmetric", 0),
-    "symmetric, per column": found("symmetric", 1),
+    "symmetric per row, given": per_channel(0),
+    "symmetric per column, given": per_channel(1),
+    "symmetric, found": found("symmetric"),
+    "asymmetric, found": found("asymmetric"),
+    "symmetric, per row": found("symmetric", axis=0),
+    "symmetric, per column": found("symmetric", axis=1),
+    **{f"{scheme}, groups of 32": found(scheme, group_size=32) for scheme in ("symmetric", "asymmetric")},
+    "symmetric, groups of 128": found("symmetric", group_size=128),
+    **{name: blocks(name) for name in ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4", "mxint8")},
+    **{name: blocks(name, None) for name in ("nvfp4", "q8_0", "q4_0")},
+    "min-max": minmax,
+    **{f"dialect {row.name}": by_dialect(row.name) for row in quantizers()},
     "dequantize to FP32": dequantization,
     "round_to FP16": round_to,
     **{f"FP32 → {name}": to_float8(f"float8_{name.lower()}") for name in ("E4M3FN", "E5M2")},
@@ -373,8 +474,17 @@ GOALS: dict[str, dict[str, float]] = {
     "FP64 → FP16": {"numpy to FP16": 4.0},
     "FP64 → BF16": {"numpy to FP16": 4.0},
     "FP32 → INT8, saturating": {"numpy clip, rint, astype": 10.0},
-    "symmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 0.9},
-    "asymmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 0.9},
+    "symmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 1.0},
+    "asymmetric, given": {"torch.quantize_per_tensor": 1.0, "onnxruntime QuantizeLinear": 1.0},
+    "symmetric per row, given": {"onnxruntime QuantizeLinear": 1.0},
+    "symmetric per column, given": {"onnxruntime QuantizeLinear": 1.0},
+    **{f"{scheme}, groups of 32": {"0.5 G/s": 1.0, "torchao": 10.0} for scheme in ("symmetric", "asymmetric")},
+    **{
+        name: {"0.5 G/s": 1.0, "torchao": 10.0}
+        for name in ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4", "mxint8")
+    },
+    "min-max": {"reading": 0.9},
+    **{f"dialect {row.name}": {"1.0 G/s": 1.0} for row in quantizers()},
     "FP32 → FP16, flags counted": {"without flags": 1 / 1.5},
     "FP32 → BF16, flags counted": {"without flags": 1 / 1.5},
     **{f"FP32 → {name}": {"torch": 1.5, "ml_dtypes": 25.0} for name in ("E4M3FN", "E5M2")},
