@@ -44,6 +44,18 @@ def adversarial(step, zero_point, qmin, qmax, dtype="float32", seed=0):
     return rng.permutation(words).view(numbers.dtype)
 
 
+def near_ties(digits, rng):
+    """Ranges whose low end lies so near half a step off an integer that float32 takes another than exact division."""
+    low, high = -rng.random(1 << 20), rng.random(1 << 20)
+    if digits > 24:
+        return np.empty((0, 2))
+    low, high = (bq.round_to(end.astype(np.float32), bq.exmy(8, digits - 1)) for end in (low, high))
+    step = (high - low) / np.float32(255)
+    exact = low.astype(np.float64) / step.astype(np.float64)
+    differs = np.flatnonzero(np.rint(exact) != np.rint(low / step))[:20]
+    return np.stack([low[differs], high[differs]], 1).astype(np.float64)
+
+
 @lru_cache(maxsize=8)
 def tensors(dtype="float32", seed=1):
     """Tensors from whose extremes parameters are found: ordinary, constant, all zero, tiny, huge, of one sign."""
@@ -54,5 +66,9 @@ def tensors(dtype="float32", seed=1):
     tables += [np.abs(rng.standard_normal(9)), -np.abs(rng.standard_normal(9)), rng.random(7) + 5]
     tables += [[0.0], [0.0] * 5, [-0.0], [3.0], [-3.0], [2.5] * 4, [smallest], [-smallest, smallest * 3]]
     tables += [[largest, -largest], [largest], [largest / 2, 1], [2.0**-14, -(2.0**-13)], [1.0, -1.0], [-1.0, 1.0]]
+    tables += [[0.0, 255 * 1.5 * 2.0**-24], [0.0, 255 * 2.0**-23], [-(2.0**-23) * 127.5]]
+    normal = float(bq.format(dtype).smallest_normal)
+    tables += [[0.0, 255 * normal], [0.0, 200 * normal], [0.0, 400 * normal], [-127 * normal, 1.5 * 127 * normal]]
+    tables += near_ties(bq.format(dtype).precision, rng).tolist()
     tables += [[0.0, 127.5], [-128.0, 127.0], [0.0, 255.0], [-0.5, 254.5], [-1.5, 253.5], [1e-9, 2e-9], [-1e-39, 5e-39]]
     return [bq.convert(np.asarray(table, np.float64), bq.format(dtype)) for table in tables]
