@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,16 @@ from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import Grid, exact_numbers
 
 Pair: TypeAlias = tuple[Fraction, Fraction]
+
+
+class Numbered(Protocol):
+    """What methods find ranges of: channels of numbers, or of what an observer kept of them."""
+
+    def numbers(self, folded: bool) -> Iterator[Numbers]:
+        """Each channel's sorted numbers; `folded` leaves the signs out."""
+
+    def ranges(self) -> list[Pair]:
+        """The least and the greatest finite number of each channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,4 +122,4 @@ class Target:
         return of_codebook(self.codebook)
 
 
-__all__ = ["Channels", "Pair", "Target"]
+__all__ = ["Channels", "Numbered", "Pair", "Target"]

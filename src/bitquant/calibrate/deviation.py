@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from bitquant.calibrate.channels import Channels, Pair, Target
+from bitquant.calibrate.channels import Numbered, Pair, Target
 from bitquant.calibrate.exact import Sums
 from bitquant.calibrate.numbers import Numbers
 from bitquant.errors import BitquantError
@@ -17,7 +17,7 @@ CENTRES = {"zero": "the root of the mean square", "mean": "the standard deviatio
 _DIGITS = 128
 
 
-def ranges(channels: Channels, target: Target, *, deviations: Any = 3, centre: Any = None) -> list[Pair]:
+def ranges(channels: Numbered, target: Target, *, deviations: Any = 3, centre: Any = None) -> list[Pair]:
     """The range of each channel: mean and variance are exact, and the root is rounded once, to FP64."""
     centre = ("zero" if target.symmetric else "mean") if centre is None else centre
     choose("centre", centre, CENTRES)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant.calibrate.channels import Channels, Pair, Target
+from bitquant.calibrate.channels import Numbered, Pair, Target
 from bitquant.calibrate.numbers import Numbers
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format
 from bitquant.quantize.parameters import nearest_code, number_at
 
 
-def ranges(channels: Channels, target: Target, *, bins: Any = 2048, levels: Any = 128) -> list[Pair]:
+def ranges(channels: Numbered, target: Target, *, bins: Any = 2048, levels: Any = 128) -> list[Pair]:
     """The symmetric range of each channel; in the asymmetric scheme cut to where numbers are."""
     bins, levels = _count("bins", bins), _count("levels", levels)
     if levels > bins:

@@ -118,25 +118,22 @@ def calibrate(
     Examples
     --------
     >>> import bitquant as bq
-    >>> x = [0.1, -0.25, 0.4, 0.35, -1.0]
+    >>> x = [0.1, -0.3, 0.45, 0.5, -0.55, 1.0]
     >>> best = bq.calibrate(x, bits=3)
-    >>> best.range
-    Range(low=-1.0153846153846153, high=1.0153846153846153)
+    >>> best
+    Calibration(method='mse', scheme='symmetric', low=-1.425, high=1.425, step=0.475, zero_point=0)
     >>> q = bq.quantize(x, bits=3, range=best)
     >>> q.codes, q.exact_scale == best.scale
-    (array([ 0, -1,  1,  1, -3], dtype=int8), True)
-    >>> float(best.certificate.sse), float(best.certificate.runner_up_sse)
-    (0.021730769230769234, 0.029166666666666667)
-    >>> bq.calibrate(x, "percentile", percentile=80).high
-    Fraction(3602879701896397, 9007199254740992)
+    (array([ 0, -1,  1,  1, -1,  2], dtype=int8), True)
+    >>> f"{float(best.certificate.sse):.4f}, and {float(best.certificate.runner_up_sse):.4f} at the next best step"
+    '0.0500, and 0.0509 at the next best step'
+    >>> bq.calibrate(x, "percentile", percentile=80).range
+    Range(low=-0.55, high=0.55)
     """
     choose("method", method, {name: row.what for name, row in METHODS.items()})
     choose("nonfinite", nonfinite, _NONFINITE)
     row = METHODS[method]
-    for name in options:
-        if name not in row.options:
-            allowed = ", ".join(row.options) or "no options"
-            raise BitquantError(f"method={method!r} has no option {name}: it takes {allowed}")
+    check_options(method, options)
     if weights is not None and not row.weighted:
         raise BitquantError(f"method={method!r} knows no weights: 'mse', 'std' and 'lp' do")
     target = target_of(scheme, bits, signed, narrow, codebook, include_zero, step_format)
@@ -147,6 +144,14 @@ def calibrate(
     certificates = mse.calibrated(channels, target, **options)
     steps, zero_points = [found.step for found in certificates], [found.zero_point for found in certificates]
     return of_steps(method, target, shape, steps, zero_points, certificates)
+
+
+def check_options(method: str, options: dict[str, Any]) -> None:
+    """Raise BitquantError for an option that a method does not have."""
+    for name in options:
+        if name not in METHODS[method].options:
+            allowed = ", ".join(METHODS[method].options) or "none"
+            raise BitquantError(f"method={method!r} has no option {name}: its options are {allowed}")
 
 
 def target_of(
@@ -167,4 +172,4 @@ def target_of(
     return target
 
 
-__all__ = ["METHODS", "calibrate", "target_of"]
+__all__ = ["METHODS", "calibrate", "check_options", "target_of"]

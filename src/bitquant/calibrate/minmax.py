@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bitquant.calibrate.channels import Channels, Pair, Target
+from bitquant.calibrate.channels import Numbered, Pair, Target
 
 
-def ranges(channels: Channels, target: Target) -> list[Pair]:
+def ranges(channels: Numbered, target: Target) -> list[Pair]:
     """The range of each channel; the symmetric scheme makes it symmetric afterwards."""
     return channels.ranges()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitquant.calibrate.certificate import Certificate, certified
-from bitquant.calibrate.channels import Channels, Target
+from bitquant.calibrate.channels import Numbered, Target
 from bitquant.calibrate.exact import Minimum, Window, minima_of, power, sums_at, widened
 from bitquant.calibrate.levels import Levels, of_grid
 from bitquant.calibrate.numbers import Numbers
@@ -19,7 +19,7 @@ from bitquant.calibrate.search import Interval, search
 from bitquant.errors import BitquantError
 
 
-def calibrated(channels: Channels, target: Target, *, zero_points: Any = None) -> list[Certificate]:
+def calibrated(channels: Numbered, target: Target, *, zero_points: Any = None) -> list[Certificate]:
     """The best step of each channel, and the best zero point in the asymmetric scheme."""
     candidates = _candidates(target, zero_points)
     folded = all(levels.symmetric for levels in candidates)
