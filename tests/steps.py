@@ -1,7 +1,7 @@
 """The kernels' algorithm a second time, step by step, on words that may be numbers or terms of a solver.
 
-What stands here follows `kernels/narrow.pyx`, `integer.pyx`, `whole.pyx`, `rounding.pxd` and `fields.pxd` function by
-function and keeps their names, so that the two can be read side by side. test_proof.py runs it twice: on Python's
+What stands here follows `kernels/narrow.pyx`, `flags.pxd`, `integer.pyx`, `whole.pyx`, `rounding.pxd` and `fields.pxd`
+function by function and keeps their names, so that the two can be read side by side. test_proof.py runs it twice: on Python's
 integers, against the compiled kernels, and on a solver's terms, against what SMT-LIB says a conversion is (proof.py).
 A step is a method, so that a mutant can change one and nothing else.
 """
@@ -473,7 +473,7 @@ class Narrowing(Rounding):
         return self.with_sign((fixed + self.increment((fixed >> cut) & 1, source >> 31, half)) >> cut, source)
 
     def flagged(self, source):
-        """Design G: the flags of a finite number."""
+        """Design A of flags.pxd: the flags of a finite number."""
         row, carrier = self.row, self.carrier
         negative, bits = (source >> carrier.top).to(1), source & ((1 << carrier.top) - 1)
         significand, exponent = self.unpacked(bits)
