@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -187,6 +188,20 @@ def test_the_figures_alone_are_what_it_is():
     assert one == other
     assert hash(one) == hash(other)
     assert re.fullmatch(r"Error\(mse=\S+, max_abs=\S+, sqnr_db=\S+, clipped=\S+, cosine=\S+\)", repr(one))
+
+
+def test_figures_travel_without_their_numbers():
+    x = [1.0, 0.3]
+    error = bq.symmetric(x).error(x)
+    error.channels()
+    assert error.rounding.count == 2
+    for alone in (pickle.loads(pickle.dumps(error)), bq.Error(1.0, 2.0, 3.0, 0.0, 1.0)):
+        assert (alone == error) == (alone.mse == error.mse)
+        assert str(alone) == repr(alone)
+        assert alone._repr_html_() is None
+        for ask in (alone.worst, alone.channels, alone.histogram, lambda alone=alone: alone.clipping):
+            with pytest.raises(bq.BitquantError, match=r"figures without their numbers: call error\(x\) for what lies"):
+                ask()
 
 
 EXAMPLE = np.array([[0.5, -1.0, 0.26, 8.0], [0.1, 0.2, 0.3, 0.4]])

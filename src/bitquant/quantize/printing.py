@@ -146,11 +146,11 @@ def text_of_error(error: Error) -> str:
     summary = [f"{name:<13} {value}" for name, value in _summary(error)]
     head, rows = _worst_rows(error.worst(_ROWS))
     sections = [
-        [error.comparison.title, *summary],
+        [error.compared.title, *summary],
         [text_of_histogram(error.histogram(10))],
         ["largest errors", *columns(head, rows)],
     ]
-    if error.comparison.granularity.channels > 1:
+    if error.compared.granularity.channels > 1:
         sections.append([text_of_table(error.channels(), _ROWS)])
     return "\n\n".join("\n".join(section) for section in sections)
 
@@ -212,11 +212,11 @@ def html_of_table(table: ErrorTable, most: int) -> str:
 def html_of_error(error: Error) -> str:
     head, rows = _worst_rows(error.worst(_ROWS))
     parts = [
-        _titled(error.comparison.title, _html_rows(("", ""), _summary(error), left=2)),
+        _titled(error.compared.title, _html_rows(("", ""), _summary(error), left=2)),
         html_of_histogram(error.histogram(21)),
         _titled("largest errors", _html_rows(head, rows)),
     ]
-    if error.comparison.granularity.channels > 1:
+    if error.compared.granularity.channels > 1:
         parts.append(html_of_table(error.channels(), _ROWS))
     return f'<div style="color:inherit">{"".join(parts)}</div>'
 

@@ -193,7 +193,20 @@ class Error:
     sqnr_db: float
     clipped: float
     cosine: float
-    comparison: Comparison = field(repr=False, compare=False)
+    comparison: Comparison | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def compared(self) -> Comparison:
+        """The numbers and codes that the figures are of; what was pickled, or made by hand, has them no more."""
+        if self.comparison is None:
+            raise BitquantError("these are figures without their numbers: call error(x) for what lies behind them")
+        return self.comparison
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The figures alone."""
+        return {name: getattr(self, name) for name in ("mse", "max_abs", "sqnr_db", "clipped", "cosine")} | {
+            "comparison": None
+        }
 
     @cached_property
     def clipping(self) -> ErrorPart:
@@ -209,7 +222,7 @@ class Error:
     def _parts(self) -> tuple[ErrorPart, ErrorPart]:
         sums: tuple[list[_Sums], list[_Sums]] = [], []
         counts = [0, 0]
-        for piece in self.comparison.pieces():
+        for piece in self.compared.pieces():
             for k, mine in enumerate((piece.clipped, ~piece.clipped)):
                 if mine.any():
                     counts[k] += int(np.count_nonzero(mine))
@@ -246,7 +259,7 @@ class Error:
         >>> table.sqnr_db.round(1)
         array([ 6.1, 56.6])
         """
-        compared = self.comparison
+        compared = self.compared
         granularity = compared.granularity
         if axis is not None:
             granularity = Granularity.of(granularity.shape, axis, None, None)
@@ -284,7 +297,7 @@ class Error:
         choose("unit", unit, _UNITS)
         if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)) or bins < 1:
             raise BitquantError(f"bins={bins!r}: give a number from 1 up")
-        steps = self.comparison.steps() if unit == "step" else np.ones(self.comparison.inside[0].size)
+        steps = self.compared.steps() if unit == "step" else np.ones(self.compared.inside[0].size)
         reach = 0.0
         for piece, sizes in self._sized(steps):
             reach = max(reach, float(np.abs(sizes[~piece.clipped]).max(initial=0)))
@@ -300,7 +313,7 @@ class Error:
 
     def _sized(self, steps: NDArray[np.float64]) -> Iterator[tuple[Piece, NDArray[np.float64]]]:
         """Each piece with its errors in steps."""
-        for piece in self.comparison.pieces():
+        for piece in self.compared.pieces():
             with np.errstate(over="ignore"):
                 yield piece, _difference(piece) / steps[piece.channel]
 
@@ -325,9 +338,9 @@ class Error:
         """
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
             raise BitquantError(f"count={count!r}: give a number from 0 up")
-        steps, shape = self.comparison.steps(), self.comparison.granularity.shape
+        steps, shape = self.compared.steps(), self.compared.granularity.shape
         found: list[tuple[float, int, WorstError]] = []
-        for piece in self.comparison.pieces():
+        for piece in self.compared.pieces():
             error = _difference(piece)
             size = np.abs(error)
             if len(found) == count and (not count or size.max() <= found[-1][0]):
@@ -341,7 +354,7 @@ class Error:
                 worst = WorstError(
                     tuple(int(i) for i in np.unravel_index(place, shape)),
                     float(piece.number[k]),
-                    int(self.comparison.codes[place]),
+                    int(self.compared.codes[place]),
                     float(piece.value[k]),
                     float(error[k]),
                     float(error[k] / np.float64(step)),
@@ -353,10 +366,10 @@ class Error:
 
     def __str__(self) -> str:
         """Figures, histogram, worst numbers and worst channels."""
-        return printing.text_of_error(self)
+        return repr(self) if self.comparison is None else printing.text_of_error(self)
 
-    def _repr_html_(self) -> str:
-        return printing.html_of_error(self)
+    def _repr_html_(self) -> str | None:
+        return None if self.comparison is None else printing.html_of_error(self)
 
 
 class _Sums(NamedTuple):
