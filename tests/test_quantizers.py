@@ -290,6 +290,9 @@ def test_a_range_is_not_found_in_nan():
     with pytest.raises(bq.BitquantError, match="x has NaN at index 1"):
         bq.quantize(x, dialect="torch")
     assert bq.quantize(x, dialect="torch", step=1.0).codes.tolist() == [1, 127, 3]
+    for name in ("torch", "ggml_q4_0"):  # from the extremes, and from the first of largest magnitude
+        finite = bq.quantize(x[::2], dialect=name)
+        assert bq.quantize(x, dialect=name, nonfinite="saturate").step == finite.step
 
 
 BAD = [

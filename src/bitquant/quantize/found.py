@@ -237,8 +237,9 @@ def needs_peak(row: Quantizer, scheme: str) -> bool:
 
 
 def peaks(array: NDArray[Any], source: Format, granularity: Granularity) -> NDArray[np.float64]:
-    """The first number of largest magnitude in each channel, of finite numbers."""
+    """The first number of largest magnitude in each channel; what is not finite counts as zero."""
     numbers = convert(array.reshape(-1), FP64, source)
+    numbers = np.where(np.isfinite(numbers), numbers, 0)
     channel = granularity.channels_of(0, numbers.size)
     # By channel, then from the largest magnitude down, then by place.
     order = np.lexsort((-(np.abs(numbers).view(np.int64)), channel))
