@@ -1,9 +1,9 @@
 """The kernels' algorithm a second time, step by step, on words that may be numbers or terms of a solver.
 
-What stands here follows `kernels/narrow.pyx`, `flags.pxd`, `integer.pyx`, `whole.pyx`, `rounding.pxd` and `fields.pxd`
-function by function and keeps their names, so that the two can be read side by side. test_proof.py runs it twice: on Python's
-integers, against the compiled kernels, and on a solver's terms, against what SMT-LIB says a conversion is (proof.py).
-A step is a method, so that a mutant can change one and nothing else.
+What stands here follows `kernels/narrow.pyx`, `flags.pxd`, `integer.pyx`, `whole.pyx`, `rounding.pxd` and
+`fields.pxd` function by function and keeps their names, so that the two can be read side by side. test_proof.py runs
+it twice: on Python's integers, against the compiled kernels, and on a solver's terms, against what SMT-LIB says a
+conversion is (proof.py). A step is a method, so that a mutant can change one and nothing else.
 """
 
 from __future__ import annotations

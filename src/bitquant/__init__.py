@@ -5,8 +5,10 @@ conversions are `encode`, `decode`, `convert` and `round_to`, quantization is `s
 `quantize`. What the numbers mean is written in docs/semantics.md.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from bitquant._version import __version__
-from bitquant.blocks import BlockFormat, Blocks, block_formats, quantize_blocks, unpack_blocks
 from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
 from bitquant.errors import BitquantError
@@ -48,10 +50,37 @@ from bitquant.formats import (
     formats,
 )
 from bitquant.grid import fields, from_fields, neighbours, spacing, ulp_distance
-from bitquant.layer import FixedMultiplier, integer_matmul, linear, quantize_bias, quantize_multiplier, requantize
 from bitquant.packing import pack_bits, unpack_bits
-from bitquant.quantize import Error, Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
+from bitquant.quantize import Quantized, Range, asymmetric, clipped, dequantize, quantize, symmetric
 from bitquant.rules import Flags, Stochastic
+
+if TYPE_CHECKING:
+    from bitquant.blocks import BlockFormat, Blocks, block_formats, quantize_blocks, unpack_blocks
+    from bitquant.layer import FixedMultiplier, integer_matmul, quantize_bias, quantize_multiplier
+    from bitquant.layer.linear import linear
+    from bitquant.layer.requantize import requantize
+    from bitquant.quantize.report import Error
+
+# Rooms that few programs enter, opened when one of their names is asked for: `import bitquant` stays quick.
+_LATER = {
+    "blocks": ("BlockFormat", "Blocks", "block_formats", "quantize_blocks", "unpack_blocks"),
+    "layer": (
+        "FixedMultiplier", "integer_matmul", "linear", "quantize_bias", "quantize_multiplier", "requantize",
+    ),
+    "quantize.report": ("Error",),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _LATER.items():
+        if name in names:
+            return getattr(import_module(f"bitquant.{room}"), name)
+    raise AttributeError(f"module 'bitquant' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 __all__ = [
     "BF16",

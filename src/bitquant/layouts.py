@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -58,6 +57,8 @@ def in_parts(work: Callable[[int, int], Any], size: int, threads: int | None) ->
     if step >= size:
         return [work(0, size)]
     starts = range(0, size, step)
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and one thread is the default
+
     with ThreadPoolExecutor(len(starts)) as pool:
         parts = [pool.submit(work, start, min(start + step, size)) for start in starts]
     return [part.result() for part in parts]

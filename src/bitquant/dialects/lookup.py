@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from bitquant.dialects.amd import AMD
-from bitquant.dialects.arm import ARM
-from bitquant.dialects.cuda import CUDA
-from bitquant.dialects.libraries import LIBRARIES
-from bitquant.dialects.onnx import ONNX
-from bitquant.dialects.riscv import RISCV
 from bitquant.dialects.row import RULES, Dialect, options
-from bitquant.dialects.standards import STANDARDS
-from bitquant.dialects.x86 import X86
 from bitquant.errors import BitquantError
 from bitquant.formats import Format
 from bitquant.rules import ROUNDING_ALIASES
 
-_ROWS: tuple[Dialect, ...] = (*X86, *ARM, *RISCV, *CUDA, *AMD, *STANDARDS, *ONNX, *LIBRARIES)
-_BY_NAME = {row.name: row for row in _ROWS}
 
-
+@cache
 def dialects() -> tuple[Dialect, ...]:
     """All dialects, in the order of the table.
 
@@ -31,7 +22,17 @@ def dialects() -> tuple[Dialect, ...]:
     >>> [row.name for row in dialects() if row.name.startswith("x86")]
     ['x86_f16c', 'x86_avx512bf16', 'x86_sse2', 'x86_avx512']
     """
-    return _ROWS
+    # Read when first asked for, as most programs do not.
+    from bitquant.dialects.amd import AMD
+    from bitquant.dialects.arm import ARM
+    from bitquant.dialects.cuda import CUDA
+    from bitquant.dialects.libraries import LIBRARIES
+    from bitquant.dialects.onnx import ONNX
+    from bitquant.dialects.riscv import RISCV
+    from bitquant.dialects.standards import STANDARDS
+    from bitquant.dialects.x86 import X86
+
+    return (*X86, *ARM, *RISCV, *CUDA, *AMD, *STANDARDS, *ONNX, *LIBRARIES)
 
 
 def dialect(name: Any) -> Dialect:
@@ -48,9 +49,10 @@ def dialect(name: Any) -> Dialect:
     >>> dialect("x86_avx512bf16").title
     'VCVTNEPS2BF16 of x86 processors with AVX512-BF16'
     """
-    found = _BY_NAME.get(name.lower()) if isinstance(name, str) else None
+    rows = {row.name: row for row in dialects()}
+    found = rows.get(name.lower()) if isinstance(name, str) else None
     if found is None:
-        raise BitquantError(f"no dialect is called {name!r}; there are {', '.join(_BY_NAME)}")
+        raise BitquantError(f"no dialect is called {name!r}; there are {', '.join(rows)}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from bitquant.quantize.parameters import Range
 from bitquant.quantize.quantized import Quantized
-from bitquant.quantize.report import Error
 from bitquant.quantize.schemes import asymmetric, clipped, dequantize, quantize, symmetric
 
-__all__ = ["Error", "Quantized", "Range", "asymmetric", "clipped", "dequantize", "quantize", "symmetric"]
+__all__ = ["Quantized", "Range", "asymmetric", "clipped", "dequantize", "quantize", "symmetric"]

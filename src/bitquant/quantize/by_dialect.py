@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.arrays import Array, take, with_held_format
-from bitquant.dialects.quantizers import Quantizer
+from bitquant.dialects.quantizers import Quantizer, quantizer
 from bitquant.errors import BitquantError
 from bitquant.formats import format
 from bitquant.quantize.arguments import codes_out, floats, pair
@@ -21,7 +21,7 @@ from bitquant.rules import choose
 
 
 def quantize_by(
-    row: Quantizer,
+    dialect: str | Quantizer,
     x: Any,
     scheme: Scheme | None,
     bits: int | None,
@@ -36,6 +36,7 @@ def quantize_by(
     threads: int | None,
 ) -> Quantized:
     """Quantize as a row of the dialects does."""
+    row = quantizer(dialect)
     if scheme is None:
         scheme = "asymmetric" if zero_point is not None or not row.symmetric else "symmetric"
     choose("scheme", scheme, SCHEMES)
@@ -89,7 +90,7 @@ def quantize_by(
 
 
 def dequantize_by(
-    row: Quantizer,
+    dialect: str | Quantizer,
     codes: Array,
     scale: Any,
     step: Any,
@@ -100,6 +101,7 @@ def dequantize_by(
     threads: int | None,
 ) -> NDArray[Any]:
     """Dequantize as a row of the dialects does."""
+    row = quantizer(dialect)
     if scale is not None or step is None:
         raise BitquantError("a dialect has steps: give step, and no scale")
     if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels
 from bitquant.layouts import in_parts
-from bitquant.quantize.found import Found
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
     Grid,
@@ -24,7 +23,10 @@ from bitquant.quantize.parameters import (
     Range,
     nearest_code,
 )
-from bitquant.quantize.report import Comparison, Error, compare
+
+if TYPE_CHECKING:
+    from bitquant.quantize.found import Found
+    from bitquant.quantize.report import Error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +99,7 @@ class Quantized:
     @property
     def dialect(self) -> str | None:
         """The dialect by which the numbers were quantized; None for exact quantization."""
-        return self.parameters.row.name if isinstance(self.parameters, Found) else None
+        return None if isinstance(self.parameters, Parameters) else self.parameters.row.name
 
     @property
     def exact_scale(self) -> Fraction | tuple[Fraction, ...]:
@@ -153,7 +155,8 @@ class Quantized:
         array([ 1.     , -0.504  ,  0.10236], dtype=float16)
         """
         if dtype is None:
-            dtype = self.parameters.value_format if isinstance(self.parameters, Found) else _real(self.source)
+            found = self.parameters
+            dtype = _real(self.source) if isinstance(found, Parameters) else found.value_format
         codes, _ = take(self.codes)
         return self.give_back(dequantized(codes, self.parameters, self.grid, self.granularity, format(dtype), threads))
 
@@ -183,6 +186,8 @@ class Quantized:
         >>> f"{error.sqnr_db:.1f} dB, at most {error.max_abs:.4f} off"
         '47.8 dB, at most 0.0039 off'
         """
+        from bitquant.quantize.report import Comparison, compare  # the room of reports is opened when one is asked for
+
         original, source = with_held_format(take(x)[0])
         codes, _ = take(self.codes)
         if original.shape != codes.shape:
@@ -256,7 +261,7 @@ def _way_back(
 
     By a table with the values of all bytes, where channels are large enough to pay for it; else number by number.
     """
-    if isinstance(parameters, Found):
+    if not isinstance(parameters, Parameters):
         return parameters.way_back(target)
     numbers, blocks, row = parameters.numbers, granularity.blocks, plans.rounding_row(target)
     codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()

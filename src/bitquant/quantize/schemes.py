@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from bitquant import plans
 from bitquant.arrays import Array, take, with_held_format
 from bitquant.convert import convert
-from bitquant.dialects.quantizers import Quantizer, quantizer
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
 from bitquant.kernels.affine import Affine
 from bitquant.layouts import in_parts
 from bitquant.quantize.arguments import codes_out, pair
-from bitquant.quantize.by_dialect import dequantize_by, quantize_by
 from bitquant.quantize.extremes import extremes, nonfinite_error
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import (
@@ -35,6 +33,9 @@ from bitquant.quantize.staircase import quantize_wide
 from bitquant.rules import ROUNDINGS, Rounding, choose, rounding_index
 
 _CHUNK = 1 << 16
+if TYPE_CHECKING:
+    from bitquant.dialects.quantizers import Quantizer
+
 Nonfinite: TypeAlias = Literal["raise", "saturate"]
 _NONFINITE = {
     "raise": "an error with the count and the first index",
@@ -223,9 +224,12 @@ def quantize(
             raise BitquantError(
                 "a dialect says how it rounds: give no scale (but step), step_format, include_zero or rounding"
             )
+        # Opened when a dialect is asked for: most programs never do, and pay for it at every start.
+        from bitquant.quantize.by_dialect import quantize_by
+
         shares = axis, group_size, block_shape
         return quantize_by(
-            quantizer(dialect),
+            dialect,
             x,
             scheme,
             bits,
@@ -321,10 +325,10 @@ def dequantize(
     """
     array, give_back = take(codes)
     if dialect is not None:
+        from bitquant.quantize.by_dialect import dequantize_by
+
         shares = axis, group_size, block_shape
-        return give_back(
-            dequantize_by(quantizer(dialect), array, scale, step, zero_point, shares, dtype, bits, threads)
-        )
+        return give_back(dequantize_by(dialect, array, scale, step, zero_point, shares, dtype, bits, threads))
     if array.dtype not in (np.int8, np.uint8):
         raise BitquantError(f"codes are int8 or uint8, not {array.dtype}")
     granularity = Granularity.of(array.shape, axis, group_size, block_shape)
