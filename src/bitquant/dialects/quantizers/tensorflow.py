@@ -88,8 +88,9 @@ TENSORFLOW = (
         notes=(
             _THREE_KERNELS,
             _WRAPS,
-            "DEQUANTIZE subtracts products: the code one above the zero point does not give the step itself. Of int8 "
-            "codes the last ones, n mod 8, are computed as by tflite: one code gives two numbers in one tensor.",
+            "DEQUANTIZE subtracts products: the code one above the zero point does not give the step itself.",
+            "The last numbers of a tensor, n mod 8, are computed as by tflite, and so are the last int8 codes: "
+            "the same number gives one code here and another there.",
             _LEAST_HIGH,
         ),
     ),
