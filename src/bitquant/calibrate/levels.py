@@ -105,6 +105,12 @@ def of_grid(grid: Grid, zero_point: int) -> Levels:
     return Levels.of(range(grid.low - zero_point, grid.high - zero_point + 1), 0, zero_point)
 
 
+def united(several: Sequence[Levels]) -> Levels:
+    """All levels of grids whose zero points follow each other."""
+    low, high = (int(end) for end in (min(own.low for own in several), max(own.high for own in several)))
+    return Levels.of(range(low, high + 1), 0, 0)
+
+
 @lru_cache(maxsize=64)
 def of_codebook(codebook: Format) -> Levels:
     """The levels of a codebook, or of any other format of up to 8 bits: its finite values."""
@@ -120,4 +126,4 @@ def of_codebook(codebook: Format) -> Levels:
     return Levels.of([int(value * denominator) for value in exact], 1 - denominator.bit_length(), 0)
 
 
-__all__ = ["Levels", "Side", "of_codebook", "of_grid"]
+__all__ = ["Levels", "Side", "of_codebook", "of_grid", "united"]

@@ -15,7 +15,7 @@ from bitquant.calibrate.exact import Minimum, Window, minima_of, power, sums_at,
 from bitquant.calibrate.levels import Levels, of_grid
 from bitquant.calibrate.numbers import Numbers
 from bitquant.calibrate.representable import optimum_in
-from bitquant.calibrate.search import Interval, search
+from bitquant.calibrate.search import Interval, Search
 from bitquant.errors import BitquantError
 
 
@@ -47,7 +47,7 @@ def _candidates(target: Target, zero_points: Any) -> list[Levels]:
 def optimum(numbers: Numbers, candidates: Sequence[Levels]) -> Certificate:
     """The best step over several sets of levels."""
     total = power(numbers)
-    found = search(numbers, candidates)
+    found = Search(numbers, candidates)
     minima = _settled(numbers, found.intervals, total)
     if not minima:
         # No number is better off with a level other than zero: no level has the sign of a number, or all are zero.

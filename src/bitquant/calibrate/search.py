@@ -26,11 +26,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitquant.calibrate.levels import Levels
+from bitquant.calibrate.levels import Levels, united
 from bitquant.calibrate.numbers import Numbers
 from bitquant.kernels.sweep import minima
 
 MARGIN = 2.0**-46
+_NARROW = 1 + 2.0**-12  # ratio of steps between which levels that do too well together are looked at apart
 _FEW = 256  # breakpoints that are rather sorted than halved
 
 
@@ -135,50 +136,110 @@ def margin(point: Point, step: float) -> float:
     return MARGIN * (2 * step * point.spread + step * step * point.b)
 
 
-@dataclass
+class _Cell(NamedTuple):
+    """Steps between two points, for the levels of some successive candidates together."""
+
+    bound: float
+    first: int
+    last: int
+    order: int
+    start: Point
+    stop: Point
+
+
 class Search:
-    """What was found, and how much was looked at."""
+    """The intervals that may hold the least or the second least minimum of the error, over several sets of levels.
 
-    intervals: list[Interval]
-    examined: int
-    breakpoints: int
-    evaluations: int
+    Sets of levels are searched together where that will do: what no level of any of them can do better, none can.
 
+    Attributes
+    ----------
+    intervals : list of Interval
+    examined : int
+        Intervals that were looked at one by one.
+    breakpoints : int
+        Of all sets of levels.
+    evaluations : int
+        How often the error at a step was calculated.
+    """
 
-def search(numbers: Numbers, candidates: Sequence[Levels]) -> Search:
-    """All intervals that may hold the least or the second least minimum of the error, over several sets of levels."""
-    curves = [Curve(numbers, levels) for levels in candidates]
-    cells: list[tuple[float, int, int, Point, Point]] = []
-    result = Search([], 0, 0, 0)
-    least, second = math.inf, math.inf
-    for number, curve in enumerate(curves):
-        top = curve.at(curve.top)
-        result.evaluations += 2
-        result.breakpoints += top.passed
-        result.intervals += curve.beyond(top)
-        if top.passed:
-            start = curve.at(0.0)
-            cells.append((bound(start, top), number, -1, start, top))
-    heapq.heapify(cells)
-    while cells and cells[0][0] <= second:
-        _, number, _, start, stop = heapq.heappop(cells)
-        curve = curves[number]
-        few = 128
-        if stop.passed - start.passed <= few or start.step * (1 + 2.0**-40) >= stop.step:
-            intervals, sure = curve.sweep(start, stop)
-            result.intervals += [interval for interval in intervals if interval.gain - interval.doubt <= second]
-            result.examined += stop.passed - start.passed + 1
-            for gain in sure:
-                least, second = min(least, gain), min(second, max(least, gain))
-            continue
-        middle = curve.at(_between(start.step, stop.step, curve.first))
-        result.evaluations += 1
-        for one, other in ((start, middle), (middle, stop)):
-            low = bound(one, other)
-            if low <= second:
-                heapq.heappush(cells, (low, number, result.evaluations, one, other))
-    result.intervals = [interval for interval in result.intervals if interval.gain - interval.doubt <= second]
-    return result
+    def __init__(self, numbers: Numbers, candidates: Sequence[Levels]) -> None:
+        self.intervals: list[Interval] = []
+        self.examined = self.breakpoints = self.evaluations = 0
+        self._numbers, self._candidates = numbers, candidates
+        self._curves: dict[tuple[int, int], Curve] = {}
+        self._least = self._second = math.inf
+        self._cells: list[_Cell] = []
+        count = len(candidates)
+        top = max(self._curve(k, k + 1).top for k in range(count))
+        for k in range(count):
+            highest = self._at(k, k + 1, top)
+            self.breakpoints += highest.passed
+            self.intervals += self._curve(k, k + 1).beyond(highest)
+        if self.breakpoints:
+            promising = self._promising()
+            self._explore(promising, promising + 1, top, None)
+            if count > 1:
+                self._explore(0, count, top, promising)
+        self.intervals = [own for own in self.intervals if own.gain - own.doubt <= self._second]
+
+    def _explore(self, first: int, last: int, top: float, done: int | None) -> None:
+        """Search all steps of some candidates, one of which may have been searched already."""
+        self._push(first, last, self._at(first, last, 0.0), self._at(first, last, top))
+        while self._cells and self._cells[0].bound <= self._second:
+            cell = heapq.heappop(self._cells)
+            first, last, start, stop = cell.first, cell.last, cell.start, cell.stop
+            if last - first == 1 and first == done:
+                continue
+            if last - first > 1 and self._better_divided(cell):
+                middle = (first + last) // 2
+                for one, two in ((first, middle), (middle, last)):
+                    self._push(one, two, self._at(one, two, start.step), self._at(one, two, stop.step))
+                continue
+            curve = self._curve(first, last)
+            few = max(_FEW, sum(side.thresholds.size for side in curve.levels.sides))
+            narrow = start.step * (1 + 2.0**-40) >= stop.step
+            if last - first == 1 and (stop.passed - start.passed <= few or narrow):
+                self._sweep(curve, start, stop)
+                continue
+            between = self._at(first, last, _between(start.step, stop.step, curve.first))
+            self._push(first, last, start, between)
+            self._push(first, last, between, stop)
+
+    def _better_divided(self, cell: _Cell) -> bool:
+        """Whether it is its many levels that keep a cell from being left out, rather than its width."""
+        narrow = cell.start.step * _NARROW >= cell.stop.step
+        return narrow or min(cell.start.gain, cell.stop.gain) <= self._second
+
+    def _sweep(self, curve: Curve, start: Point, stop: Point) -> None:
+        intervals, sure = curve.sweep(start, stop)
+        self.intervals += [own for own in intervals if own.gain - own.doubt <= self._second]
+        self.examined += stop.passed - start.passed + 1
+        for gain in sure:
+            self._least, self._second = min(self._least, gain), min(self._second, max(self._least, gain))
+
+    def _push(self, first: int, last: int, start: Point, stop: Point) -> None:
+        low = bound(start, stop)
+        if low <= self._second:
+            heapq.heappush(self._cells, _Cell(low, first, last, self.evaluations, start, stop))
+
+    def _at(self, first: int, last: int, step: float) -> Point:
+        self.evaluations += 1
+        return self._curve(first, last).at(step)
+
+    def _curve(self, first: int, last: int) -> Curve:
+        """The error of the levels of the candidates first to last together."""
+        if (first, last) not in self._curves:
+            together = self._candidates[first:last]
+            levels = together[0] if len(together) == 1 else united(together)
+            self._curves[first, last] = Curve(self._numbers, levels)
+        return self._curves[first, last]
+
+    def _promising(self) -> int:
+        """The candidate whose levels lie about as far to both sides as the numbers do."""
+        high, low = self._numbers.largest(0), self._numbers.largest(1)
+        middle = [levels.high * low + levels.low * high for levels in self._candidates]
+        return min(range(len(middle)), key=lambda k: abs(middle[k]))
 
 
 def _between(start: float, stop: float, first: float) -> float:
