@@ -103,6 +103,7 @@ REFUSED = [
     ({"method": "percentile", "weights": [1, 1, 1]}, "method='percentile' knows no weights"),
     ({"method": "std", "deviations": 0}, "deviations=0 is not possible"),
     ({"method": "std", "centre": "median"}, "centre='median' is not possible"),
+    ({"method": "entropy", "zeros": "out"}, "zeros='out' is not possible"),
     ({"method": "entropy", "bins": 0}, "bins=0 is not possible"),
     ({"method": "entropy", "bins": 64}, "levels=128 is more than bins=64"),
     ({"method": "lp", "p": -1}, "p=-1 is not possible"),
@@ -283,11 +284,14 @@ def test_entropy_is_the_rule_written_out(bins, levels, seed):
     for value in values(x):
         expected[min(int(abs(value) * bins / largest), bins - 1)] += 1
     assert np.array_equal(counts, expected)
-    divergences = reference_edge(counts, levels)
-    kept = best_edge(counts, levels)
-    assert divergences[kept] <= min(divergences.values()) * (1 + 1e-9) + 1e-15
-    found = bq.calibrate(x, "entropy", bins=bins, levels=levels)
-    assert found.high == largest * kept / bins
+    for zeros in ("counted", "as_neighbours"):
+        if zeros == "as_neighbours":
+            counts[0] = counts[1]
+        divergences = reference_edge(counts, levels)
+        kept = best_edge(counts, levels)
+        assert divergences[kept] <= min(divergences.values()) * (1 + 1e-9) + 1e-15
+        found = bq.calibrate(x, "entropy", bins=bins, levels=levels, zeros=zeros)
+        assert found.high == largest * kept / bins
 
 
 def test_entropy_counts_numbers_on_edges_exactly():

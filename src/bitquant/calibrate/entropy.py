@@ -20,17 +20,29 @@ from bitquant.calibrate.numbers import Numbers
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format
 from bitquant.quantize.parameters import nearest_code, number_at
+from bitquant.rules import choose
+
+ZEROS = {
+    "as_neighbours": "the first bin, with the zeros, is given the count of the second, as NVIDIA's tools do",
+    "counted": "the first bin counts as it is",
+}
 
 
-def ranges(channels: Numbered, target: Target, *, bins: Any = 2048, levels: Any = 128) -> list[Pair]:
+def ranges(
+    channels: Numbered, target: Target, *, bins: Any = 2048, levels: Any = 128, zeros: Any = "as_neighbours"
+) -> list[Pair]:
     """The symmetric range of each channel; in the asymmetric scheme cut to where numbers are."""
     bins, levels = _count("bins", bins), _count("levels", levels)
+    choose("zeros", zeros, ZEROS)
     if levels > bins:
         raise BitquantError(f"levels={levels} is more than bins={bins}: give at least as many bins")
     found = []
     for numbers, (least, most) in zip(channels.numbers(True), channels.ranges(), strict=True):
         largest = numbers.largest(0)
-        high = largest * (best_edge(histogram(numbers, bins), levels) if largest else bins) / bins
+        counts = histogram(numbers, bins) if largest else np.zeros(bins, np.int64)
+        if zeros == "as_neighbours":
+            counts[:1] = counts[1:2].sum()
+        high = largest * best_edge(counts, levels) / bins
         found.append((-high, high) if target.symmetric else (max(-high, least), min(high, most)))
     return found
 

@@ -33,7 +33,7 @@ METHODS: dict[str, Row] = {
     "percentile": Row(
         "an order statistic of |x|, or of both tails", percentile.ranges, ("percentile", "tails", "interpolation")
     ),
-    "entropy": Row("least Kullback-Leibler divergence of a histogram", entropy.ranges, ("bins", "levels")),
+    "entropy": Row("least Kullback-Leibler divergence of a histogram", entropy.ranges, ("bins", "levels", "zeros")),
     "std": Row("so many standard deviations", deviation.ranges, ("deviations", "centre"), True),
     "mse": Row("least squared error, the global optimum", None, ("zero_points",), True),
     "lp": Row("least error in another norm, among shrunken ranges", lp.ranges, ("p", "candidates"), True),
@@ -89,6 +89,9 @@ def calibrate(
         Of ``"percentile"``, as numpy.quantile names them; the default is one of the numbers.
     bins, levels : int
         Of ``"entropy"``: bins of the histogram (2048), and what they are merged into (128).
+    zeros : {"as_neighbours", "counted"}
+        Of ``"entropy"``: whether the first bin, with the zeros, is given the count of the second, as NVIDIA's tools do
+        it (the default), or counts as it is.
     deviations : float
         Of ``"std"``: how many (3).
     centre : {"zero", "mean"}

@@ -12,77 +12,100 @@ import heapq
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from bitquant.calibrate.certificate import Certificate, certified
 from bitquant.calibrate.exact import Minimum, Sums, Window, power, sums_at, widened
 from bitquant.calibrate.levels import Levels
 from bitquant.calibrate.numbers import Numbers, magnitude
-from bitquant.calibrate.search import Curve, Point, bound, margin
+from bitquant.calibrate.search import Curve, Curves, Point, better_divided, bound, margin
 from bitquant.formats import Format
 from bitquant.quantize.parameters import nearest_code, nearest_float, number_at
 
 _FEW = 4  # breakpoints that are left to integers
 
 
+class _Cell(NamedTuple):
+    """Numbers of the format from one place to another, for the levels of some successive candidates together."""
+
+    bound: float
+    first: int
+    last: int
+    since: int
+    until: int
+    order: int
+    start: Point
+    stop: Point
+
+
 class _Cells:
     """The cells that are left, the most promising first, and the best that is known."""
 
     def __init__(self, numbers: Numbers, candidates: Sequence[Levels], fmt: Format) -> None:
-        self.fmt = fmt
-        self.curves = [Curve(numbers, levels) for levels in candidates]
-        self.heap: list[tuple[float, int, int, int, int, Point, Point]] = []
-        self.least = self.second = math.inf
+        self.curves = Curves(numbers, candidates)
+        self.second = math.inf
         self.tried: dict[tuple[int, int], tuple[Point, float]] = {}
-        self.breakpoints = 0
+        self.settled: list[_Cell] = []  # those of few breakpoints that hold numbers of the format between their ends
+        self._fmt, self._numbers = fmt, numbers
+        self._least = math.inf
+        self._heap: list[_Cell] = []
+        spans = [_span(self.curves.of(k, k + 1), fmt) for k in range(len(candidates))]
+        ends = min(since for since, _ in spans), max(until for _, until in spans)
+        self.breakpoints = sum(self._look(k, k + 1, ends[1]).passed for k in range(len(candidates)))
+        promising = self.curves.promising()
+        self._explore(promising, promising + 1, *ends, None)
+        if len(candidates) > 1:
+            self._explore(0, len(candidates), *ends, promising)
 
-    def look(self, number: int, place: int) -> Point:
+    def _look(self, first: int, last: int, place: int) -> Point:
         """The error at a number of the format."""
-        curve = self.curves[number]
-        point = curve.at(_scaled(number_at(place, self.fmt), curve.numbers.shift))
-        if (number, place) not in self.tried:
+        point = self.curves.of(first, last).at(_scaled(number_at(place, self._fmt), self._numbers.shift))
+        if last - first == 1 and (first, place) not in self.tried:
             doubt = margin(point, point.step)
-            self.tried[number, place] = point, point.gain - doubt
+            self.tried[first, place] = point, point.gain - doubt
             most = point.gain + doubt
-            self.least, self.second = min(self.least, most), min(self.second, max(self.least, most))
+            self._least, self.second = min(self._least, most), min(self.second, max(self._least, most))
         return point
 
-    def push(self, number: int, first: int, last: int, start: Point, stop: Point) -> None:
+    def _push(self, first: int, last: int, since: int, until: int, start: Point, stop: Point) -> None:
         """Keep a cell, unless it is proven to hold nothing of interest."""
         low = bound(start, stop)
         if low <= self.second:
-            heapq.heappush(self.heap, (low, number, first, last, len(self.tried), start, stop))
+            heapq.heappush(self._heap, _Cell(low, first, last, since, until, len(self._heap), start, stop))
 
-    def settled(self) -> Iterator[tuple[float, int, int, int, Point, Point]]:
-        """Cells of few breakpoints that hold numbers of the format: bound, number of the curve, places and ends."""
-        for number, curve in enumerate(self.curves):
-            first, last = _span(curve, self.fmt)
-            start, stop = self.look(number, first), self.look(number, last)
-            self.breakpoints += stop.passed
-            self.push(number, first, last, start, stop)
-        while self.heap and self.heap[0][0] <= self.second:
-            low, number, first, last, _, start, stop = heapq.heappop(self.heap)
+    def _explore(self, first: int, last: int, since: int, until: int, done: int | None) -> None:
+        """Look at all places of some candidates, one of which may have been looked at already."""
+        self._push(first, last, since, until, self._look(first, last, since), self._look(first, last, until))
+        while self._heap and self._heap[0].bound <= self.second:
+            cell = heapq.heappop(self._heap)
+            _, first, last, since, until, _, start, stop = cell
+            if last - first > 1 and (until - since < 2 or better_divided(start, stop, self.second)):
+                middle = (first + last) // 2
+                for one, two in ((first, middle), (middle, last)):
+                    self._push(one, two, since, until, self._look(one, two, since), self._look(one, two, until))
+                continue
             # Without any level but zero the error is the same at all steps.
-            if last - first < 2 or not start.b:
+            if last - first == 1 and (first == done or until - since < 2 or not start.b):
                 continue
-            if stop.passed - start.passed <= _FEW:
+            if last - first == 1 and stop.passed - start.passed <= _FEW:
                 if stop.b and stop.a > 0:  # so that what is certainly no better is left out soon
-                    lowest = Fraction(stop.a / stop.b) * Fraction(2) ** self.curves[number].numbers.shift
-                    self.look(number, min(max(_floor(lowest, self.fmt), first), last))
-                yield low, number, first, last, start, stop
+                    lowest = Fraction(stop.a / stop.b) * Fraction(2) ** self._numbers.shift
+                    self._look(first, last, min(max(_floor(lowest, self._fmt), since), until))
+                self.settled.append(cell)
                 continue
-            place = (first + last) // 2
-            middle = self.look(number, place)
-            self.push(number, first, place, start, middle)
-            self.push(number, place, last, middle, stop)
+            place = (since + until) // 2
+            between = self._look(first, last, place)
+            self._push(first, last, since, place, start, between)
+            self._push(first, last, place, until, between, stop)
 
 
 def optimum_in(numbers: Numbers, candidates: Sequence[Levels], fmt: Format) -> Certificate:
     """The best step that a floating format holds, over several sets of levels."""
     total = power(numbers)
     cells = _Cells(numbers, candidates, fmt)
-    settled = list(cells.settled())
-    settled += [(low, number, place, place, point, point) for (number, place), (point, low) in cells.tried.items()]
-    close = [cell for cell in settled if cell[0] <= cells.second]
+    regions = [(cell.bound, cell.first, cell.since, cell.until, cell.start, cell.stop) for cell in cells.settled]
+    regions += [(low, number, place, place, point, point) for (number, place), (point, low) in cells.tried.items()]
+    close = [region for region in regions if region[0] <= cells.second]
     windows = [
         Window(numbers, candidates[number], *widened(start.step, stop.step)) for _, number, _, _, start, stop in close
     ]

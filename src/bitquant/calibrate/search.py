@@ -136,6 +136,31 @@ def margin(point: Point, step: float) -> float:
     return MARGIN * (2 * step * point.spread + step * step * point.b)
 
 
+class Curves:
+    """The errors of several sets of levels, apart and together.
+
+    What no level of any of some sets can do better, none of the sets can: their levels together bound them all.
+    """
+
+    def __init__(self, numbers: Numbers, candidates: Sequence[Levels]) -> None:
+        self.numbers, self.candidates = numbers, candidates
+        self._made: dict[tuple[int, int], Curve] = {}
+
+    def of(self, first: int, last: int) -> Curve:
+        """The error of the levels of the candidates first to last together."""
+        if (first, last) not in self._made:
+            together = self.candidates[first:last]
+            levels = together[0] if len(together) == 1 else united(together)
+            self._made[first, last] = Curve(self.numbers, levels)
+        return self._made[first, last]
+
+    def promising(self) -> int:
+        """The candidate whose levels lie about as far to both sides as the numbers do."""
+        high, low = self.numbers.largest(0), self.numbers.largest(1)
+        middle = [levels.high * low + levels.low * high for levels in self.candidates]
+        return min(range(len(middle)), key=lambda k: abs(middle[k]))
+
+
 class _Cell(NamedTuple):
     """Steps between two points, for the levels of some successive candidates together."""
 
@@ -149,8 +174,6 @@ class _Cell(NamedTuple):
 
 class Search:
     """The intervals that may hold the least or the second least minimum of the error, over several sets of levels.
-
-    Sets of levels are searched together where that will do: what no level of any of them can do better, none can.
 
     Attributes
     ----------
@@ -166,18 +189,17 @@ class Search:
     def __init__(self, numbers: Numbers, candidates: Sequence[Levels]) -> None:
         self.intervals: list[Interval] = []
         self.examined = self.breakpoints = self.evaluations = 0
-        self._numbers, self._candidates = numbers, candidates
-        self._curves: dict[tuple[int, int], Curve] = {}
+        self._curves = Curves(numbers, candidates)
         self._least = self._second = math.inf
         self._cells: list[_Cell] = []
         count = len(candidates)
-        top = max(self._curve(k, k + 1).top for k in range(count))
+        top = max(self._curves.of(k, k + 1).top for k in range(count))
         for k in range(count):
             highest = self._at(k, k + 1, top)
             self.breakpoints += highest.passed
-            self.intervals += self._curve(k, k + 1).beyond(highest)
+            self.intervals += self._curves.of(k, k + 1).beyond(highest)
         if self.breakpoints:
-            promising = self._promising()
+            promising = self._curves.promising()
             self._explore(promising, promising + 1, top, None)
             if count > 1:
                 self._explore(0, count, top, promising)
@@ -191,12 +213,12 @@ class Search:
             first, last, start, stop = cell.first, cell.last, cell.start, cell.stop
             if last - first == 1 and first == done:
                 continue
-            if last - first > 1 and self._better_divided(cell):
+            if last - first > 1 and better_divided(start, stop, self._second):
                 middle = (first + last) // 2
                 for one, two in ((first, middle), (middle, last)):
                     self._push(one, two, self._at(one, two, start.step), self._at(one, two, stop.step))
                 continue
-            curve = self._curve(first, last)
+            curve = self._curves.of(first, last)
             few = max(_FEW, sum(side.thresholds.size for side in curve.levels.sides))
             narrow = start.step * (1 + 2.0**-40) >= stop.step
             if last - first == 1 and (stop.passed - start.passed <= few or narrow):
@@ -205,11 +227,6 @@ class Search:
             between = self._at(first, last, _between(start.step, stop.step, curve.first))
             self._push(first, last, start, between)
             self._push(first, last, between, stop)
-
-    def _better_divided(self, cell: _Cell) -> bool:
-        """Whether it is its many levels that keep a cell from being left out, rather than its width."""
-        narrow = cell.start.step * _NARROW >= cell.stop.step
-        return narrow or min(cell.start.gain, cell.stop.gain) <= self._second
 
     def _sweep(self, curve: Curve, start: Point, stop: Point) -> None:
         intervals, sure = curve.sweep(start, stop)
@@ -225,21 +242,12 @@ class Search:
 
     def _at(self, first: int, last: int, step: float) -> Point:
         self.evaluations += 1
-        return self._curve(first, last).at(step)
+        return self._curves.of(first, last).at(step)
 
-    def _curve(self, first: int, last: int) -> Curve:
-        """The error of the levels of the candidates first to last together."""
-        if (first, last) not in self._curves:
-            together = self._candidates[first:last]
-            levels = together[0] if len(together) == 1 else united(together)
-            self._curves[first, last] = Curve(self._numbers, levels)
-        return self._curves[first, last]
 
-    def _promising(self) -> int:
-        """The candidate whose levels lie about as far to both sides as the numbers do."""
-        high, low = self._numbers.largest(0), self._numbers.largest(1)
-        middle = [levels.high * low + levels.low * high for levels in self._candidates]
-        return min(range(len(middle)), key=lambda k: abs(middle[k]))
+def better_divided(start: Point, stop: Point, second: float) -> bool:
+    """Whether it is the many levels that keep a cell from being left out, rather than its width."""
+    return start.step * _NARROW >= stop.step or min(start.gain, stop.gain) <= second
 
 
 def _between(start: float, stop: float, first: float) -> float:
