@@ -268,6 +268,47 @@ def test_many_threads_find_the_same():
     assert len(set(found)) == 1
 
 
+STATES = [
+    ("nearest_even", "flush"),
+    ("toward_zero", "gradual"),
+    ("toward_positive", "flush"),
+    ("toward_negative", "gradual"),
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_depends_on_the_state_of_the_fpu(witness, state):
+    if reason := witness.absent("mxcsr"):
+        pytest.skip(reason)
+    draw = np.random.default_rng(12)
+    ordinary = draw.normal(size=300).astype(np.float32)
+    tiny = (draw.integers(-200, 200, 60) * SUBNORMAL).astype(np.float32)
+    wide = np.concatenate([tiny[:20].astype(np.float64) * 2.0**-900, ordinary[:20], [1e300, 5e-324]])
+    given = [
+        {"bits": 4},
+        {"bits": 3, "scheme": "asymmetric"},
+        {"bits": 3, "step_format": "float32"},
+        {"bits": 3, "method": "std"},
+        {"bits": 3, "method": "percentile", "interpolation": "linear"},
+        {"bits": 3, "method": "minmax"},
+    ]
+
+    def facts():
+        found = [bq.calibrate(x, **options) for x in (ordinary, tiny, wide) for options in given]
+        seen = bq.Observer("histogram", bits=3).observe(wide).observe(tiny)
+        found += [seen.range(), seen.range("percentile"), seen.range("std")]
+        return [(tuple(one), one.step, one.zero_point, one.certificate) for one in found] + [seen.blur]
+
+    usual = facts()
+    with witness.fpu_state(*state):
+        disturbed = facts()
+    assert [one for one in disturbed if isinstance(one, Fraction)] == usual[-1:]
+    for ours, theirs in zip(usual[:-1], disturbed[:-1], strict=True):
+        assert ours[:3] == theirs[:3]
+        if ours[3]:
+            assert (ours[3].sse, ours[3].runner_up_sse) == (theirs[3].sse, theirs[3].runner_up_sse)
+
+
 # --- Steps that a format holds ------------------------------------------------------------------------------
 
 
