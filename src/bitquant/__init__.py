@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bitquant._version import __version__
+from bitquant.calibrate import Calibration, Certificate, Observer, calibrate
 from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
 from bitquant.errors import BitquantError
@@ -116,16 +117,20 @@ __all__ = [
     "BitquantError",
     "BlockFormat",
     "Blocks",
+    "Calibration",
+    "Certificate",
     "Error",
     "FixedMultiplier",
     "Flags",
     "Format",
+    "Observer",
     "Quantized",
     "Range",
     "Stochastic",
     "__version__",
     "asymmetric",
     "block_formats",
+    "calibrate",
     "clipped",
     "codebook",
     "convert",
