@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/semantics.md", "docs/vectors.md", "docs/layer.md", "docs/calibration.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/semantics.md", "docs/vectors.md", "docs/layer.md", "docs/calibration.md"]
+)
 def test_the_examples_run(page):
     failures, tried = doctest.testfile(str(ROOT / page), module_relative=False)
     assert failures == 0
