@@ -47,6 +47,8 @@ class Channels:
         Which numbers share a range: a channel.
     weights : ndarray of uint64, in the shape of the array, or None
         How much each number counts, times 2^-unit.
+    low, high : ndarray of float64
+        The least and the greatest finite number of each channel.
     """
 
     array: Array
@@ -54,6 +56,8 @@ class Channels:
     granularity: Granularity
     weights: NDArray[np.uint64] | None
     unit: int
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
     @classmethod
     def of(cls, x: Any, axis: Any, group_size: Any, block_shape: Any, weights: Any, nonfinite: str) -> Channels:
@@ -64,13 +68,12 @@ class Channels:
             raise BitquantError("x is empty and has no range to find: give numbers")
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
         whole, unit = (None, 0) if weights is None else whole_weights(weights, array.shape)
-        extremes(array, source, granularity, nonfinite == "raise")
-        return cls(array, source, granularity, whole, unit)
+        low, high = extremes(array, source, granularity, nonfinite == "raise")
+        return cls(array, source, granularity, whole, unit, low, high)
 
     def ranges(self) -> list[Pair]:
         """The least and the greatest finite number of each channel."""
-        low, high = extremes(self.array, self.source, self.granularity, False)
-        return list(zip(exact_numbers(low), exact_numbers(high), strict=True))
+        return list(zip(exact_numbers(self.low), exact_numbers(self.high), strict=True))
 
     def rows(self) -> Iterator[tuple[Array, NDArray[np.uint64] | None]]:
         """Each channel's numbers, contiguous and in one dimension, and their weights."""

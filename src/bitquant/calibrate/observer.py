@@ -17,7 +17,6 @@ from bitquant.calibrate.histogram import Histogram
 from bitquant.calibrate.seen import OVER_HISTOGRAMS, RANGES, Seen
 from bitquant.errors import BitquantError
 from bitquant.formats import format
-from bitquant.quantize.extremes import extremes
 from bitquant.quantize.parameters import nearest_float, number_at, places, rationals
 from bitquant.rules import choose
 
@@ -126,7 +125,7 @@ class Observer:
         shape = channels.granularity.parameter_shape
         if self.batches and shape != self._shape:
             raise BitquantError(f"the batch has {shape} channels, those before had {self._shape}: give as many")
-        low, high = (places(ends) for ends in extremes(channels.array, channels.source, channels.granularity, False))
+        low, high = places(channels.low), places(channels.high)
         if self.method == "histogram":
             seen = Histogram.of(channels.array, channels.source, channels.granularity, self._significand_bits)
             self._histogram = seen if self._histogram is None else self._histogram.plus(seen)
