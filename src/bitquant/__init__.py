@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bitquant._version import __version__
-from bitquant.calibrate import Calibration, Certificate, Observer, calibrate
+from bitquant.calibrate import Calibration, calibrate
 from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
 from bitquant.errors import BitquantError
@@ -57,6 +57,8 @@ from bitquant.rules import Flags, Stochastic
 
 if TYPE_CHECKING:
     from bitquant.blocks import BlockFormat, Blocks, block_formats, quantize_blocks, unpack_blocks
+    from bitquant.calibrate.certificate import Certificate
+    from bitquant.calibrate.observer import Observer
     from bitquant.layer import FixedMultiplier, integer_matmul, quantize_bias, quantize_multiplier
     from bitquant.layer.linear import linear
     from bitquant.layer.requantize import requantize
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 # Rooms that few programs enter, opened when one of their names is asked for: `import bitquant` stays quick.
 _LATER = {
     "blocks": ("BlockFormat", "Blocks", "block_formats", "quantize_blocks", "unpack_blocks"),
+    "calibrate.certificate": ("Certificate",),
+    "calibrate.observer": ("Observer",),
     "layer": (
         "FixedMultiplier", "integer_matmul", "linear", "quantize_bias", "quantize_multiplier", "requantize",
     ),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
-from bitquant.calibrate import deviation, entropy, lp, minmax, mse, percentile
 from bitquant.calibrate.calibration import Calibration, of_ranges, of_steps
 from bitquant.calibrate.channels import Channels, Target
 from bitquant.errors import BitquantError
@@ -20,23 +19,23 @@ Nonfinite = Literal["raise", "saturate"]
 
 @dataclass(frozen=True)
 class Row:
-    """A method: what it does, how, which options it takes, and whether it knows weights."""
+    """A method: what it does, the file that does it, which options it takes, and whether it knows weights."""
 
     what: str
-    ranges: Callable[..., Any] | None
+    file: str
     options: tuple[str, ...] = ()
     weighted: bool = False
 
 
 METHODS: dict[str, Row] = {
-    "minmax": Row("the extremes of the numbers", minmax.ranges),
+    "minmax": Row("the extremes of the numbers", "minmax"),
     "percentile": Row(
-        "an order statistic of |x|, or of both tails", percentile.ranges, ("percentile", "tails", "interpolation")
+        "an order statistic of |x|, or of both tails", "percentile", ("percentile", "tails", "interpolation")
     ),
-    "entropy": Row("least Kullback-Leibler divergence of a histogram", entropy.ranges, ("bins", "levels", "zeros")),
-    "std": Row("so many standard deviations", deviation.ranges, ("deviations", "centre"), True),
-    "mse": Row("least squared error, the global optimum", None, ("zero_points",), True),
-    "lp": Row("least error in another norm, among shrunken ranges", lp.ranges, ("p", "candidates"), True),
+    "entropy": Row("least Kullback-Leibler divergence of a histogram", "entropy", ("bins", "levels", "zeros")),
+    "std": Row("so many standard deviations", "deviation", ("deviations", "centre"), True),
+    "mse": Row("least squared error, the global optimum", "mse", ("zero_points",), True),
+    "lp": Row("least error in another norm, among shrunken ranges", "lp", ("p", "candidates"), True),
 }
 _NONFINITE = {"raise": "an error with the count and the first index", "saturate": "left out"}
 
@@ -142,9 +141,10 @@ def calibrate(
     target = target_of(scheme, bits, signed, narrow, codebook, include_zero, step_format)
     channels = Channels.of(x, axis, group_size, block_shape, weights, nonfinite)
     shape = channels.granularity.parameter_shape
-    if row.ranges is not None:
-        return of_ranges(method, target, shape, row.ranges(channels, target, **options))
-    certificates = mse.calibrated(channels, target, **options)
+    work = import_module(f"bitquant.calibrate.{row.file}")  # a method's own room is opened when it is asked for
+    if method != "mse":
+        return of_ranges(method, target, shape, work.ranges(channels, target, **options))
+    certificates = work.calibrated(channels, target, **options)
     steps, zero_points = [found.step for found in certificates], [found.zero_point for found in certificates]
     return of_steps(method, target, shape, steps, zero_points, certificates)
 
