@@ -36,10 +36,8 @@ def run(
 ) -> None:
     """Quantize, write, and say what happened."""
     options = {**options, **_mapping(scheme, limits, axis, group)}
-    if method is not None and (limits is not None or options["dialect"] is not None):
-        raise BitquantError(
-            "--calibrate finds a range, and --range and --dialect have their own: give one of the three"
-        )
+    if method is not None and limits is not None:
+        raise BitquantError("--calibrate finds a range, and --range gives one: choose")
     check_output(output, force, source, several=True)
     tensors, metadata, _ = open_floats(source)
     kept = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
