@@ -1,5 +1,9 @@
-"""Audits: which rule somebody else's conversion follows, and where it differs."""
+"""Audits: which rule somebody else's conversion follows, and where it differs.
 
+`audit` is for conversions; `AuditReport` is what it found.
+"""
+
+from bitquant.audit.conversion import audit
 from bitquant.audit.report import AuditReport, Example, Nearest
 
-__all__ = ["AuditReport", "Example", "Nearest"]
+__all__ = ["AuditReport", "Example", "Nearest", "audit"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 100  # mismatches that JSON lists; the counts are of all
 # XML 1.0, clause 2.2: no control characters but tab, line feed and carriage return.
-_NOT_IN_XML = {code: "�" for code in (*range(9), 11, 12, *range(14, 32))}
+_NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32)), "�")
 
 
 def data_of(report: AuditReport) -> dict[str, Any]:

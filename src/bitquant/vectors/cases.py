@@ -14,7 +14,7 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
 from bitquant.rules import Rounding
 
-__all__ = ["RANDOM", "inputs"]
+__all__ = ["RANDOM", "distinct", "inputs"]
 
 RANDOM = 10_000  # inputs drawn at random, unless another number is asked for
 _WHOLE = 16  # bits up to which every code of a format is taken
@@ -65,15 +65,23 @@ def inputs(source: Any, target: Any, *, random: int = RANDOM, seed: int = 0, cou
         codes = _every_code(origin)
     else:
         numbers = _numbers(aim, origin, seed)
-        values = np.unique(_exactly(numbers, aim) + 0.0)  # with one zero
+        values = distinct(_exactly(numbers, aim) + 0.0)  # with one zero
         points = _points(values, aim)
         near = np.concatenate([_near_numbers(numbers, aim, origin), _near_points(points, origin)])
         if origin.signed:
             near = np.concatenate([near, _negated(near, origin)])
-        codes = np.unique(np.concatenate([_edges(origin), near, _drawn(origin, values, random, seed)]))
+        codes = distinct(np.concatenate([_edges(origin), near, _drawn(origin, values, random, seed)]))
     if count is not None and count < codes.size:
         codes = np.sort(codes[np.argsort(_raw(codes.size, seed, 4), kind="stable")[:count]])
     return codes.astype(origin.code_dtype)
+
+
+def distinct(numbers: Any) -> Array:
+    """Each number once, in ascending order: sorted, which is many times faster than the table of np.unique."""
+    found = np.sort(np.asarray(numbers), axis=None)
+    first = np.ones(found.size, np.bool_)
+    np.not_equal(found[1:], found[:-1], out=first[1:])
+    return np.asarray(found[first])
 
 
 def _every_code(fmt: Format) -> NDArray[np.uint64]:
@@ -101,7 +109,7 @@ def _numbers(aim: Format, origin: Format, seed: int) -> NDArray[np.uint64]:
         codes = _every_code(aim)
     else:
         drawn = _among(aim, [origin.smallest_subnormal, float(origin.max)], _raw(_SAMPLE, seed, 1))
-        codes = np.unique(_with_next(np.concatenate([_edges(aim), _raw(_SAMPLE, seed, 2), drawn]), aim))
+        codes = distinct(_with_next(np.concatenate([_edges(aim), _raw(_SAMPLE, seed, 2), drawn]), aim))
     return np.asarray(codes[np.isfinite(_exactly(codes, aim))])
 
 
@@ -129,13 +137,13 @@ def _points(values: NDArray[np.float64], aim: Format) -> NDArray[np.float64]:
 def _near_points(points: NDArray[np.float64], origin: Format) -> NDArray[np.uint64]:
     """The codes of the source at or on either side of real numbers, and one further."""
     codes = [encode(points, origin, FP64, rounding=rounding, overflow="saturate") for rounding in _AROUND]
-    return _with_next(np.unique(np.concatenate(codes)).astype(np.uint64), origin)
+    return _with_next(distinct(np.concatenate(codes)).astype(np.uint64), origin)
 
 
 def _near_numbers(numbers: NDArray[np.uint64], aim: Format, origin: Format) -> NDArray[np.uint64]:
     """Those near the numbers of the target; of integers, which may have more bits than FP64, near the midpoints too."""
     held = numbers.astype(aim.code_dtype)
-    codes = np.unique([encode(held, origin, aim, rounding=rounding, overflow="saturate") for rounding in _AROUND])
+    codes = distinct([encode(held, origin, aim, rounding=rounding, overflow="saturate") for rounding in _AROUND])
     codes = codes.astype(np.uint64)
     if origin.is_integer:
         turn = np.uint64(2 ** (origin.bits - 1) if origin.signed else 0)  # two's complement in the numbers' order
