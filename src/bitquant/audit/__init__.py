@@ -5,5 +5,6 @@
 
 from bitquant.audit.conversion import audit
 from bitquant.audit.report import AuditReport, Example, Nearest
+from bitquant.audit.staircase import Staircase, staircase
 
-__all__ = ["AuditReport", "Example", "Nearest", "audit"]
+__all__ = ["AuditReport", "Example", "Nearest", "Staircase", "audit", "staircase"]

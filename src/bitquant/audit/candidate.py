@@ -36,7 +36,8 @@ class Candidate:
         """Hand over an array of the source's dtype of its own, and return codes; raise CandidateError for all else."""
         given = np.array(codes, self.source.code_dtype)
         try:
-            result = self.call(given.view(self.source.array_dtype))
+            with np.errstate(all="ignore"):  # inputs are there that overflow and that are NaN
+                result = self.call(given.view(self.source.array_dtype))
         except Exception as error:
             raise CandidateError(f"it raised {type(error).__name__}: {str(error) or 'no message'}") from error
         try:

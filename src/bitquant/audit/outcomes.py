@@ -102,7 +102,7 @@ def negative(codes: Array, fmt: Format) -> Mask:
     """Which codes have a sign; of a codebook, which numbers are below zero."""
     if fmt.kind == "codebook":
         return np.asarray(np.array(fmt.values)[np.minimum(codes, fmt.largest_code)] < 0)
-    return np.asarray(codes >> fmt.magnitude_bits & fmt.signed) == 1
+    return np.asarray((codes >> fmt.magnitude_bits & fmt.signed) == 1)
 
 
 def _lenient(target: Format) -> dict[str, Any]:
