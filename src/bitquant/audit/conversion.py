@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -128,6 +128,7 @@ def audit(
         return AuditReport(title, reference.name, 0, 0, nothing, {}, {}, (), None, (), (str(error),), versions=known)
     mismatches, causes, count = found.mismatches, found.causes, codes.size
     if walked is not None:
+        found = found.with_those(walked.mismatches)
         mismatches, causes, count = walked.mismatches, walked.causes, walked.tried
     first = mismatches[:1]
     return AuditReport(
@@ -248,6 +249,17 @@ class _Findings:
         mismatches = mismatches_of(codes[wrong], expected[wrong], received[wrong], causes)
         counted = Counter(causes.tolist())
         return cls(reference, codes, received, steady, identified, classes, received[kept], mismatches, dict(counted))
+
+    def with_those(self, mismatches: NDArray[Any]) -> _Findings:
+        """The same with mismatches that were found elsewhere: they may contradict the rule."""
+        new = mismatches[~np.isin(mismatches["input"], self.codes)]
+        if not new.size:
+            return self
+        codes = np.concatenate([self.steady_classes.codes, new["input"]])
+        received = np.concatenate([self.steady_received, new["received"]])
+        classes = Classes(codes, self.reference.source, self.reference.target)
+        identified = identify(classes, received, False)
+        return replace(self, identified=identified, steady_classes=classes, steady_received=received)
 
     def differing(self, codes: Array, expected: Array, received: Array) -> NDArray[np.intp]:
         """Where what was received is wrong."""

@@ -1,4 +1,4 @@
-"""Every code of a source of up to 32 bits, in chunks that stay in the cache, by several threads."""
+"""Every code of a source of up to 32 bits, in chunks, by one thread or several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bitquant.layouts import check_threads
 
 __all__ = ["Walked", "walk"]
 
-_CHUNK = 1 << 18  # codes of 32 bits in a megabyte
+_CHUNK = 1 << 20  # codes of 32 bits in four megabytes
 
 
 class Walked(NamedTuple):

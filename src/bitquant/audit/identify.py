@@ -23,6 +23,7 @@ from bitquant.arrays import Array
 from bitquant.audit.outcomes import MODES, PAIRS, Classes, Mask, Outcomes, is_nan, tells_ties, ways
 from bitquant.convert import encode
 from bitquant.formats import Format
+from bitquant.rules import Flags
 from bitquant.stages import nan_rules
 
 __all__ = ["Identified", "identify"]
@@ -79,7 +80,7 @@ def identify(classes: Classes, received: Array, everything: bool) -> Identified:
     if fits:
         rule["way"] = _unique(way for way, _, _ in kept)
         rule["rounding"] = _names(kept, classes.source, classes.target)
-    rule |= _axes(parts, kept, classes.target)
+    rule |= _axes(parts, kept, classes.source, classes.target)
     rule |= _specials(classes, received)
     if classes.target.contains(classes.source) and fits:
         del rule["rounding"]  # which never comes up
@@ -100,7 +101,7 @@ def _part(outcomes: Outcomes, mode: str, received: Array, sign: bool) -> _Part:
     return _Part(
         wrong(base, here & ~(beyond | classes.small)),
         {rule: wrong(codes, over) for rule, codes in outcomes.overflow(mode).items()} if over.any() else {},
-        {rules: wrong(codes, small) for rules, codes in outcomes.small(mode).items()} if small.any() else {},
+        {rules: wrong(codes, small) for rules, codes in outcomes.small(mode, sign).items()} if small.any() else {},
     )
 
 
@@ -124,7 +125,24 @@ def _alive(one: Mapping[Any, int], other: Mapping[Any, int]) -> list[Any]:
     """The values of an axis without a mismatch on either side; where it never comes up None, which stands for any."""
     if not (one or other):
         return [None]
-    return [value for value in (one or other) if one.get(value, 0) == 0 == other.get(value, 0)]
+    return [value for value in {**one, **other} if not (_count(one, value) or _count(other, value))]
+
+
+# Which rule a rule is where it is not offered: there what sets it apart never happens.
+_ELSE: Mapping[str, str] = {"flush": "flush_output", "flush_output": "gradual", "flush_tiny": "gradual"}
+
+
+def _count(side: Mapping[Any, int], value: Any) -> int:
+    """The mismatches of a value on one side of zero."""
+    if value in side or not side:
+        return side.get(value, 0)
+    if not isinstance(value, tuple):
+        return 1
+    rule, zero = value
+    rules = {known for known, _ in side}
+    while rule not in rules:
+        rule = _ELSE.get(rule, "gradual")
+    return side.get((rule, zero), side.get((rule, "sign kept"), 0))
 
 
 def _names(kept: Iterable[Combination], source: Format, target: Format) -> tuple[str, ...]:
@@ -146,7 +164,7 @@ def _alone(mode: str) -> str:
     return {"down": "toward_zero", "up": "away from zero", "ties_down": "nearest, ties toward zero"}.get(mode, mode)
 
 
-def _axes(parts: Parts, kept: list[Combination], target: Format) -> dict[str, tuple[str, ...]]:
+def _axes(parts: Parts, kept: list[Combination], source: Format, target: Format) -> dict[str, tuple[str, ...]]:
     """What survives of overflow, of small numbers and of zero's sign, over the combinations that are left."""
     overflow: dict[str, None] = {}
     small: dict[tuple[str, str], None] = {}
@@ -160,19 +178,32 @@ def _axes(parts: Parts, kept: list[Combination], target: Format) -> dict[str, tu
     rule = {}
     if asked[0]:
         shown = slice(1, 3) if target.signed else slice(1, 2)
-        rule["overflow"] = _once(tuple(overflow), {mode for one in kept for mode in one[shown]}, target)
+        modes = {mode for one in kept for mode in one[shown]}
+        rule["overflow"] = _once(tuple(overflow), modes if _falls_beyond(source, target) else modes - _INWARD, target)
     for place, axis in enumerate(("subnormals", "zero")):
         if len({value[place] for value in asked[1]}) > 1:
             rule[axis] = _unique(value[place] for value in small)
     return rule
 
 
+_INWARD = {"down", "to_odd"}
+
+
+def _falls_beyond(source: Format, target: Format) -> bool:
+    """Whether a number of the source is too large for the target even when it is rounded toward zero."""
+    flags = Flags()
+    ends = np.array([source.largest_code, 1 << source.magnitude_bits if source.is_integer else 0], source.code_dtype)
+    rules: Any = {"rounding": "toward_zero", "overflow": "saturate"}
+    encode(ends[: 1 + source.signed], target, source, flags=flags, **rules)
+    return bool(flags.overflow or flags.invalid)
+
+
 def _once(names: tuple[str, ...], modes: set[str], target: Format) -> tuple[str, ...]:
     """Overflow rules without those that are `ieee` under another name, given how numbers are rounded."""
     if "ieee" not in names:
         return names
-    inward = modes <= {"down", "to_odd"}
-    outward = not modes & {"down", "to_odd"}
+    inward = modes <= _INWARD
+    outward = not modes & _INWARD
     same = {"saturate"} if inward and target.signed else set()
     if outward:
         same = {"infinity"} if target.infinity else {"nan"}
@@ -200,8 +231,9 @@ def _infinity(classes: Classes, received: Array) -> tuple[str, ...]:
         if rule in _rules_for(target):
             given: Any = {"overflow": rule, **nan}
             found[name] = np.asarray(encode(codes, target, classes.source, **given))
-    if target.is_integer:
-        found["zero"] = np.zeros_like(got)
+    if target.is_integer or (target.is_float and target.zero):
+        nothing = got & got.dtype.type(2**target.magnitude_bits - 1 if target.signed_zero else 2**target.bits - 1)
+        found["zero"] = got if not nothing.any() else np.ones_like(got)
     if target.has_nan and is_nan(got, target).all():
         found["nan"] = got
     return _unique(name for name, expected in found.items() if np.array_equal(expected, got)) or _constant(

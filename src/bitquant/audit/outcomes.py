@@ -316,8 +316,11 @@ class Outcomes:
 
     # --- Small numbers --------------------------------------------------------------------------------------
 
-    def small(self, mode: str) -> dict[tuple[str, str], Array]:
-        """For each rule about subnormal numbers and each about the sign of zero, the codes under one mode."""
+    def small(self, mode: str, minus: bool) -> dict[tuple[str, str], Array]:
+        """For each rule about subnormal numbers and each about the sign of zero, the codes under one mode.
+
+        `minus` says on which side of zero they are of use.
+        """
         classes, target = self.classes, self.classes.target
         base = self.modes[mode].codes
         if target.kind == "codebook" and 0.0 not in target.values:
@@ -333,31 +336,34 @@ class Outcomes:
         magnitude = base & target.code_dtype.type(2**target.magnitude_bits - 1)
         least = 1 << target.significand_bits
         subnormal = (magnitude < least) & target.is_float
-        rounds_off = classes.source.smallest_subnormal < target.smallest_subnormal
+        start = self.way.middle or classes.source  # whose numbers are rounded to the target's
         lost: dict[str, Mask | bool] = {"gradual": False}
         if classes.subnormal.any() and not self._vanish(mode):
             lost["flush_input"] = classes.subnormal
-        if target.is_float and target.significand_bits and classes.source.smallest_subnormal < target.smallest_normal:
+        if target.is_float and target.significand_bits and start.smallest_subnormal < target.smallest_normal:
             lost["flush_output"] = subnormal
-            lost["flush_tiny"] = classes.tiny
-            if "flush_input" in lost:
+            inputs_are_these = "flush_input" in lost and target.smallest_normal <= classes.source.smallest_normal
+            if not inputs_are_these:
+                lost["flush_tiny"] = classes.tiny
+            if "flush_input" in lost and not inputs_are_these:
                 lost["flush"] = subnormal | classes.subnormal
+        falls = start.smallest_subnormal < target.smallest_subnormal and mode not in ("up", "to_odd")
         found = {}
         for rule, gone in lost.items():
             result = np.where(gone, zero, base)
             found[rule, "sign kept"] = result
-            if target.signed_zero and classes.source.is_float and classes.negative.any():
+            if target.signed_zero and classes.source.is_float and minus:
                 none = (result & target.code_dtype.type(2**target.magnitude_bits - 1)) == 0
                 if classes.source.signed_zero:
                     found[rule, "sign dropped"] = np.where(none, target.code_dtype.type(0), result)
-                if rounds_off or rule != "gradual":
+                if falls or rule != "gradual":
                     off = none & ~classes.zero
                     found[rule, "sign dropped where rounded"] = np.where(off, target.code_dtype.type(0), result)
         return found
 
     def _vanish(self, mode: str) -> bool:
         """Whether every subnormal number of the source becomes zero by rounding anyway."""
-        least = self.classes.target.smallest_subnormal
+        least = max(fmt.smallest_subnormal for fmt in (self.classes.target, self.way.middle or self.classes.target))
         return mode not in ("up", "to_odd") and self.classes.source.smallest_normal <= least / 2
 
 

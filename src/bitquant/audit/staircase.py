@@ -67,7 +67,7 @@ class Staircase:
     >>> steps.identical, steps.monotone, steps.codes.size
     (True, True, 256)
     >>> steps.values[128:132]                       # 0, 1, 2 and 3 begin here: 1.5 is a tie, and goes to 2
-    array([-0.5      ,  0.5000001,  1.5      ,  2.5000002], dtype=float32)
+    array([-0.5       ,  0.50000006,  1.5       ,  2.5000002 ], dtype=float32)
     """
 
     source: Format
