@@ -32,7 +32,7 @@ AXES = {
     "subnormals": ["gradual", "flush_output", "flush_tiny"],
     "zero": ["sign kept", "sign dropped", "sign dropped where rounded"],
 }
-# Of rules that are one and the same for a rounding: toward zero, a number too large is the largest.
+# Here a number too large is the largest under two rules, and no tiny one becomes normal.
 INWARD = {"toward_zero", "to_odd"}
 
 
@@ -58,7 +58,12 @@ def single_changes():
     return [{**DEFAULT, axis: value} for axis, values in AXES.items() for value in values if value != DEFAULT[axis]]
 
 
-@pytest.mark.parametrize("rules", single_changes(), ids=lambda rules: " ".join(set(rules.values()) - {"direct"}))
+def named(rules):
+    """The rule in which it is not the default."""
+    return " ".join(f"{axis}={value}" for axis, value in rules.items() if value != DEFAULT[axis])
+
+
+@pytest.mark.parametrize("rules", single_changes(), ids=named)
 @pytest.mark.parametrize(("source", "target"), [("float16", "float8_e4m3"), ("float32", "float8_e5m2")])
 def test_every_rule_is_named_as_that_rule_and_no_other(source, target, rules):
     report = audit(synthetic(target, rules), source, target)
@@ -71,11 +76,14 @@ def test_combinations_of_rules_are_named(seed):
     rules = {"way": "direct", **{axis: draw.choice(values) for axis, values in AXES.items()}}
     if rules["rounding"] in INWARD and rules["overflow"] == "saturate":
         rules["overflow"] = "ieee"
-    if rules["zero"] == "sign dropped where rounded" and rules["rounding"] in ("to_odd", "toward_negative"):
-        rules["zero"] = "sign kept"
-    if rules["rounding"] in ("away from zero", "toward_negative") and rules["zero"] != "sign dropped":
+    if rules["rounding"] in INWARD and rules["subnormals"] == "flush_tiny":
+        rules["subnormals"] = "flush_output"
+    never_falls = rules["rounding"] in ("to_odd", "toward_negative", "away from zero")
+    if rules["zero"] == "sign dropped where rounded" and never_falls and rules["subnormals"] == "gradual":
         rules["zero"] = "sign kept"
     report = audit(synthetic("float8_e4m3", rules), "float16", "float8_e4m3")
+    if rules["overflow"] == "zero" and rules["zero"] != "sign kept":
+        rules["overflow"] = "positive zero"
     assert_rule(report, rules)
 
 
@@ -177,7 +185,7 @@ def test_a_random_candidate_is_not_deterministic():
     report = audit(candidate, "float32", "float16")
     assert "not deterministic" in report.faults[0]
     assert not report.identical
-    assert set(report.causes) <= {"not deterministic", "place in the array", "rounding"}
+    assert report.rule["rounding"] == ("nearest_even",) or report.rule["rounding"] == ()
 
 
 @pytest.mark.parametrize(
@@ -318,8 +326,8 @@ def test_sources_of_16_bits_are_proved_and_longer_ones_sampled():
     [
         ({"inputs": "some"}, "choose boundaries or exhaustive"),
         ({"source": "float64", "inputs": "exhaustive"}, "too many to walk"),
-        ({"overflow": "raise"}, "answers every number the same way"),
-        ({"rounding": bq.Stochastic()}, "answers every number the same way"),
+        ({"overflow": "raise"}, "answers every number"),
+        ({"rounding": bq.Stochastic()}, "answers every number"),
         ({"tininess": "after"}, "audit takes dialect, nan, overflow, rounding, subnormals"),
         ({"inputs": np.array([1.0])}, "pass an array of float32"),
     ],

@@ -129,7 +129,7 @@ def _alive(one: Mapping[Any, int], other: Mapping[Any, int]) -> list[Any]:
 
 
 # Which rule a rule is where it is not offered: there what sets it apart never happens.
-_ELSE: Mapping[str, str] = {"flush": "flush_output", "flush_output": "gradual", "flush_tiny": "gradual"}
+_ELSE: Mapping[str, str] = {"flush": "flush_output", "flush_output": "gradual", "flush_tiny": "flush_output"}
 
 
 def _count(side: Mapping[Any, int], value: Any) -> int:

@@ -300,6 +300,8 @@ class Outcomes:
         nan = dtype(target.nan_code or 0) | (sign if target.nan in ("ieee", "all_ones") else dtype(0))
         lost = below & (not target.signed)  # a negative number where there is no sign
         found = {"saturate": saturated, "zero": zero | sign if target.signed_zero else zero}
+        if target.signed_zero and below.any():
+            found["positive zero"] = zero
         if target.infinity:
             beyond = np.where(lost, nan, dtype(target.infinity_code or 0) | sign)
             found["infinity"] = beyond
@@ -343,7 +345,7 @@ class Outcomes:
         if target.is_float and target.significand_bits and start.smallest_subnormal < target.smallest_normal:
             lost["flush_output"] = subnormal
             inputs_are_these = "flush_input" in lost and target.smallest_normal <= classes.source.smallest_normal
-            if not inputs_are_these:
+            if not (inputs_are_these or mode in ("down", "to_odd")):  # by which nothing tiny becomes normal
                 lost["flush_tiny"] = classes.tiny
             if "flush_input" in lost and not inputs_are_these:
                 lost["flush"] = subnormal | classes.subnormal
