@@ -53,7 +53,7 @@ class Candidate:
         if not np.array_equal(given, codes):
             raise CandidateError("it changed its input")
         found = np.ascontiguousarray(array.astype(native, copy=False)).view(self.target.code_dtype)
-        beyond = 2**self.target.bits <= int(found.max(initial=0))
+        beyond = (len(self.target.values) or 2**self.target.bits) <= int(found.max(initial=0))
         if beyond and native != self.target.code_dtype:  # ml_dtypes keeps short integers in a byte with their sign
             return np.asarray(found & self.target.code_dtype.type(2**self.target.bits - 1))
         if beyond:

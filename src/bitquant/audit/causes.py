@@ -98,13 +98,13 @@ def causes_of(
     """The cause of each mismatch, as text; all arrays hold mismatches alone.
 
     A second rounding is a cause only where the candidate as a whole comes nearest to a way through another format, and
-    a tie only where it rounds to nearest otherwise: a truncation has the marks of both now and then.
+    a tie only where it may round to nearest otherwise: a truncation has the marks of both now and then.
     """
     names = dict.fromkeys(name for name, _, _ in identified.combinations)
     suspects = () if DIRECT in names else tuple(names)
     ways = {name: Outcomes(identified.outcomes[name].way, classes) for name in (DIRECT, *suspects)}
     nearest = {"nearest_even", "nearest_away", "ties_down"}
-    rounds = {mode for _, *pair in identified.combinations for mode in pair} <= nearest
+    rounds = any(nearest.issuperset(pair) for _, *pair in identified.combinations)
     marks = _Marks(classes, ways, rounding, expected, received, suspects, rounds)
     found = np.full(received.shape, "", "U48")
     for cause, here in marks.each():

@@ -45,14 +45,14 @@ def said(value: Fraction | str) -> str:
     if isinstance(value, str):
         return value
     text = str(value)
-    if len(text) > _LONG:
+    long = len(text) > _LONG
+    if long:
         odd, power = abs(value.numerator), 1 - value.denominator.bit_length()
         if value.denominator == 1:
-            zeros = (odd & -odd).bit_length() - 1
-            odd, power = odd >> zeros, zeros
+            power = (odd & -odd).bit_length() - 1
+            odd >>= power
         text = f"{'-' if value < 0 else ''}{odd} · 2^{power}"
-    near = _float(value)
-    return text if value.denominator == 1 and len(text) <= _LONG else f"{text} ≈ {near:.9g}"
+    return f"{text} ≈ {_float(value):.9g}" if long or value.denominator != 1 else text
 
 
 def _float(value: Fraction) -> float:
@@ -95,9 +95,8 @@ def example_of(label: str, mismatch: Any, source: Format, target: Format) -> Exa
     if isinstance(value, Fraction) and ulp:
         errors = [_error(value, one, target, ulp) for one in (expected, received)]
         if None not in errors:
-            facts["errors"] = (
-                f"{said(errors[0] or Fraction(0))} ulp expected, {said(errors[1] or Fraction(0))} received"
-            )
+            one, other = (said(error or Fraction(0)) for error in errors)
+            facts["errors"] = f"expected {one} ulp, received {other} ulp"
     facts["cause"] = str(mismatch["cause"])
     return Example(label, facts)
 
