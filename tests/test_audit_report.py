@@ -40,6 +40,7 @@ def test_a_mismatch_is_told_exactly(report):
     assert first.facts["expected"] == "0x3c00 (0|01111|0000000000) = 1"
     assert first.facts["received"] == "0x3c01 (0|01111|0000000001) = 1025/1024 ≈ 1.00097656"
     assert first.facts["errors"] == "expected 1/2 ≈ 0.5 ulp, received 1/2 ≈ 0.5 ulp"
+    assert first.facts["correctly rounded"] == "expected, by nearest_even"
     assert first.facts["cause"] == "tie"
 
 
@@ -59,6 +60,18 @@ def test_the_worst_is_shown_beside_the_first():
     report = audit(candidate, "float32", "float16", np.array([1 + 2.0**-11, 2], np.float32))
     assert [example.label for example in report.examples] == ["first", "worst"]
     assert report.examples[1].facts["received"].startswith("0x7000")
+
+
+def test_a_reference_that_flushes_is_not_called_right():
+    flushing = {"dialect": "x86_avx512bf16"}
+    report = audit(lambda x: bq.encode(x, "bfloat16"), "float32", "bfloat16", **flushing)
+    assert report.examples[0].facts["correctly rounded"] == "received, by nearest_even"
+    assert report.verdict.startswith("differs from the dialect x86_avx512bf16 on")
+
+
+def test_the_verdict_names_a_dialect_that_matches():
+    report = audit(lambda x: bq.encode(x, "float8_e4m3fn", dialect="torch"), "float16", "float8_e4m3fn")
+    assert report.verdict.endswith("for overflow; identical to ocp_sat")
 
 
 def test_text_has_verdict_rule_causes_and_versions(report):

@@ -143,7 +143,7 @@ def audit(
         None if found.dialects else nearest_of(found.named, found.steady_classes, found.identified.rule),
         (*_proved(origin, everything or walked is not None, count, found), *rate),
         found.steadiness.faults,
-        _examples(mismatches, origin, aim),
+        _examples(mismatches, reference),
         script_of(first[0], origin, aim, candidate, setup, call) if first.size else "",
         known,
     )
@@ -190,9 +190,8 @@ class Reference:
         words = [settled.rounding, f"overflow {settled.overflow}"]
         words += [f"nan {settled.nan}"] if judges and ("nan" in asked or any_nan is False) else []
         words += [settled.subnormals] if settled.subnormals != "gradual" else []
-        name = (
-            f"the dialect {dialect(named).name}" if named is not None else f"the exact conversion ({', '.join(words)})"
-        )
+        exact = f"the exact conversion ({', '.join(words)})"
+        name = exact if named is None else f"the dialect {dialect(named).name}{_picked(asked)}"
         any_nan = "nan" not in asked if any_nan is None else any_nan
         return cls(source, target, rules, name, any_nan, judges)
 
@@ -215,6 +214,11 @@ class Reference:
         """The modes of magnitudes above and below zero."""
         name = self.rules.get("rounding", "nearest_even")
         return next(pair for pair, known in PAIRS.items() if known == name)
+
+
+def _picked(rules: Mapping[str, Any]) -> str:
+    """The rules that were chosen among those that a dialect leaves open."""
+    return f" ({', '.join(f'{rule}={value}' for rule, value in rules.items())})" if rules else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,16 +342,20 @@ def _proved(source: Format, all_tried: bool, count: int, found: _Findings) -> tu
     return (f"sampled: {count:,} of the 2^{source.bits} codes of {source.name} were tried; the others may differ",)
 
 
-def _examples(mismatches: NDArray[Any], source: Format, target: Format) -> tuple[Example, ...]:
+def _examples(mismatches: NDArray[Any], reference: Reference) -> tuple[Example, ...]:
     """The first mismatch and the one with the greatest distance."""
     if not mismatches.size:
         return ()
+    target = reference.target
     finite = ~(is_nan(mismatches["expected"], target) | is_nan(mismatches["received"], target))
     places = [places_of(np.ascontiguousarray(mismatches[name]), target) for name in ("expected", "received")]
     apart = np.where(finite, np.abs(places[0].astype(np.float64) - places[1]), -1)
     worst = int(np.argmax(apart))
-    found = [example_of("first", mismatches[0], source, target)]
-    return (*found, example_of("worst", mismatches[worst], source, target)) if worst else tuple(found)
+    shown = {"first": 0, "worst": worst} if worst else {"first": 0}
+    rounding = reference.rules.get("rounding", "nearest_even")
+    return tuple(
+        example_of(label, mismatches[place], reference.source, target, rounding) for label, place in shown.items()
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -135,7 +135,8 @@ class AuditReport:
             return f"at fault: {self.faults[0]}"
         most = max(self.causes, key=lambda cause: self.causes[cause]) if self.causes else ""
         because = f", most of all for {most}" if len(self.causes) > 1 else f", for {most}" if most else ""
-        return f"differs from {self.reference} on {self.wrong:,} of {self.count:,} inputs{because}"
+        named = f"; identical to {self.dialects[0]}" if self.dialects else ""
+        return f"differs from {self.reference} on {self.wrong:,} of {self.count:,} inputs{because}{named}"
 
     def to_json(self, path: str | Path | None = None, *, indent: int | None = 2) -> str:
         """The report as JSON; written to a file too where a path is given."""

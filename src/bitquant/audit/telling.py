@@ -74,8 +74,8 @@ def bits(code: int, fmt: Format) -> str:
     return f"{text} ({'|'.join(parts)})"
 
 
-def example_of(label: str, mismatch: Any, source: Format, target: Format) -> Example:
-    """Tell one row of a report's mismatches."""
+def example_of(label: str, mismatch: Any, source: Format, target: Format, rounding: str = "nearest_even") -> Example:
+    """Tell one row of a report's mismatches; `rounding` is by what the exact conversion rounds."""
     code, expected, received = (int(mismatch[name]) for name in ("input", "expected", "received"))
     value = exact(code, source)
     facts = {"input": f"{bits(code, source)} in {source.name}", "value": said(value)}
@@ -97,6 +97,10 @@ def example_of(label: str, mismatch: Any, source: Format, target: Format) -> Exa
         if None not in errors:
             one, other = (said(error or Fraction(0)) for error in errors)
             facts["errors"] = f"expected {one} ulp, received {other} ulp"
+    if isinstance(value, Fraction):
+        right = _directed(code, source, target, rounding, "ieee" if target.is_float else "saturate")
+        sides = [name for name, one in (("expected", expected), ("received", received)) if one == right]
+        facts["correctly rounded"] = f"{sides[0] if sides else 'neither'}, by {rounding}"
     facts["cause"] = str(mismatch["cause"])
     return Example(label, facts)
 
@@ -107,8 +111,8 @@ def _error(value: Fraction, code: int, target: Format, ulp: Fraction) -> Fractio
     return abs(number - value) / ulp if isinstance(number, Fraction) else None
 
 
-def _directed(code: int, source: Format, target: Format, rounding: str) -> int:
-    given: Any = {"rounding": rounding, "overflow": "saturate"}
+def _directed(code: int, source: Format, target: Format, rounding: str, overflow: str = "saturate") -> int:
+    given: Any = {"rounding": rounding, "overflow": overflow}
     given["nan"] = "canonical" if target.has_nan else nan_rules(target)[-1]
     return int(np.asarray(encode(np.array([code], source.code_dtype), target, source, **given))[0])
 
