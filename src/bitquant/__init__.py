@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bitquant._version import __version__
+from bitquant.audit import AuditReport, Staircase, audit, staircase
 from bitquant.calibrate import Calibration, calibrate
 from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
@@ -118,6 +119,7 @@ __all__ = [
     "UINT16",
     "UINT32",
     "UINT64",
+    "AuditReport",
     "BitquantError",
     "BlockFormat",
     "Blocks",
@@ -130,9 +132,11 @@ __all__ = [
     "Observer",
     "Quantized",
     "Range",
+    "Staircase",
     "Stochastic",
     "__version__",
     "asymmetric",
+    "audit",
     "block_formats",
     "calibrate",
     "clipped",
@@ -160,6 +164,7 @@ __all__ = [
     "round_bits",
     "round_to",
     "spacing",
+    "staircase",
     "symmetric",
     "ulp_distance",
     "unpack_bits",
