@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -362,6 +361,6 @@ def _versions() -> dict[str, str]:
     return {
         "bitquant": __version__,
         "Python": platform.python_version(),
-        "NumPy": importlib.metadata.version("numpy"),
+        "NumPy": np.__version__,
         "machine": platform.machine(),
     }

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from bitquant.audit.report import AuditReport
@@ -59,6 +58,8 @@ def json_of(report: AuditReport, indent: int | None) -> str:
 
 def junit_of(reports: Sequence[AuditReport], name: str = "bitquant audit") -> str:
     """Reports as the test cases of one suite."""
+    from xml.etree import ElementTree  # which takes longer to load than all the rest of the audit
+
     failures = sum(not report.identical for report in reports)
     suite = ElementTree.Element("testsuite", name=name, tests=str(len(reports)), failures=str(failures), errors="0")
     for report in reports:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.arrays import Array
-from bitquant.audit.outcomes import ways
 from bitquant.convert import encode
 from bitquant.formats import FP64, Format
 from bitquant.vectors.cases import distinct, inputs
@@ -31,10 +30,8 @@ def probes(source: Format, target: Format, random: int, seed: int) -> Array:
     if source.bits <= _WHOLE:
         codes = near
     else:
-        parts = [near.astype(np.uint64), _ladders(source, target, seed)]
-        middles = [way.middle for way in ways(source, target) if way.middle is not None]
-        parts += [_ladders(source, middle, seed) for middle in middles if middle.bits <= _WHOLE]
-        codes = distinct(np.concatenate(parts)).astype(source.code_dtype)
+        codes = distinct(np.concatenate([near.astype(np.uint64), _ladders(source, target, seed)]))
+        codes = codes.astype(source.code_dtype)
     codes.flags.writeable = False
     return codes
 
