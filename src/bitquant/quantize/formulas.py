@@ -330,7 +330,8 @@ class Chain:
             else:
                 self._add(name, *(other.to(type) for other in others))
         elif name == "fma":
-            if self.type not in ("float32", "float64") or any(other.type == "float64" for other in others):
+            narrower = self.type != "float64" and any(other.type == "float64" for other in others)
+            if self.type in (*SHORT, "int32") or narrower or (self.word == 8 and self.type == "float32"):
                 raise BitquantError("a formula multiplies and adds at once in float32, or where all is float64")
             self._add("fma", *(other.to(self.type) for other in others))
         elif name in ("min", "max", "fmin", "fmax"):

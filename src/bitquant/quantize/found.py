@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -194,8 +195,7 @@ def find(
     found, casts = _start(row, grid, bits, source, granularity)
     names = found.evaluator.names
     with DefaultEnvironment(), np.errstate(all="ignore"):
-        for name, numbers in extremes.items():
-            names[name] = Value(numbers, "float64").to(source.name).to(found.evaluator.precision)
+        _set_extremes(found, extremes)
         names["zero_point"] = Value(0, "number").to(casts["zero_point"])
         found.evaluator.assign(row.parameters(scheme), casts)
         if row.zero_point == "code":
@@ -213,8 +213,9 @@ def take_given(
     granularity: Granularity,
     step: NDArray[np.float64],
     zero_point: NDArray[np.float64],
+    extremes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Found:
-    """The parameters that a caller gives, as a row stores them."""
+    """The parameters that a caller gives, as a row stores them; formulas may use the extremes too, where he has them."""
     found, casts = _start(row, grid, bits, source, granularity)
     whole = (zero_point == np.rint(zero_point)).all()
     most = np.iinfo(found.dtype if row.zero_point == "code" else np.int32)
@@ -225,10 +226,17 @@ def take_given(
         )
     names = found.evaluator.names
     with DefaultEnvironment(), np.errstate(all="ignore"):
+        _set_extremes(found, extremes)
         names["step"] = Value(step, "float64").to(casts["step"])
         names["zero_point"] = Value(zero_point, "float64").to(casts["zero_point"])
         found.evaluator.assign(row.given, casts)
     return found
+
+
+def _set_extremes(found: Found, extremes: Mapping[str, NDArray[Any]]) -> None:
+    for name, numbers in extremes.items():
+        number = Value(numbers, "float64").to(found.source.name)
+        found.evaluator.names[name] = number.to(found.evaluator.precision)
 
 
 def needs_peak(row: Quantizer, scheme: str) -> bool:
