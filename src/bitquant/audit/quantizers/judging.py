@@ -18,7 +18,17 @@ from bitquant.dialects.quantizers import Quantizer, quantizers
 from bitquant.errors import BitquantError
 from bitquant.formats import Format
 
-__all__ = ["EXACT", "Audit", "Comparison", "Judgement", "applicable", "exact_codes", "judge_codes", "row_codes"]
+__all__ = [
+    "EXACT",
+    "Audit",
+    "Comparison",
+    "Judgement",
+    "applicable",
+    "exact_codes",
+    "judge_codes",
+    "row_codes",
+    "same_numbers",
+]
 
 EXACT = "exact"
 _NAN = REGIONS.index("NaN")
@@ -125,6 +135,13 @@ class Judgement:
         """The row that differs least, and on how many inputs."""
         known = {name: wrong for name, wrong in self.wrong_by_row.items() if name not in self.silent}
         return min(known.items(), key=lambda each: each[1]) if known else None
+
+
+def same_numbers(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    """Equal numbers, given by the bits of float64; the two zeros are, and all NaN."""
+    a, b = one.view(np.float64), other.view(np.float64)
+    equal: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
+    return equal
 
 
 def judged_by_exact(table: Table) -> NDArray[np.bool_]:

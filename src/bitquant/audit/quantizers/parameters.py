@@ -23,26 +23,12 @@ _WIDENED = {
     "not widened": (),
 }
 # The span of the numbers, in codes: names of the span and of the number of codes, and their formulas.
-_SPANS = {
+_HALF = {"(qmax − qmin) / 2": "(qmax - qmin) / 2", "(qmax − qmin + 1) / 2": "(qmax - qmin + 1) / 2"}
+_SIGNED = ("span = high if abs(high) > abs(low) else low", "span = -span")
+_SPANS: dict[str, tuple[tuple[str, tuple[str, ...], dict[str, str]], ...]] = {
     "symmetric": (
-        (
-            "amax",
-            ("span = max(abs(low), abs(high))",),
-            {
-                "qmax": "qmax",
-                "(qmax − qmin) / 2": "(qmax - qmin) / 2",
-                "−qmin": "-qmin",
-                "qmax + 1": "qmax + 1",
-            },
-        ),
-        (
-            "−amax with the sign of its number",
-            ("span = low if abs(low) >= abs(high) else high", "span = -span"),
-            {
-                "−qmin": "-qmin",
-                "qmax": "qmax",
-            },
-        ),
+        ("amax", ("span = max(abs(low), abs(high))",), {"qmax": "qmax", **_HALF}),
+        ("the number of largest magnitude, negated,", _SIGNED, {"qmax": "qmax", **_HALF}),
     ),
     "asymmetric": (("(high − low)", ("span = high - low",), {"(qmax − qmin)": "(qmax - qmin)"}),),
 }
@@ -57,6 +43,8 @@ _ZEROS = {
     "qmin − round(low / step)": "z = qmin - {r}(low / s)",
     "qmin + round(−low * (1 / step))": "z = qmin + {r}(-low * (1 / s))",
     "round(qmin − low * (1 / step))": "z = {r}(qmin - low * (1 / s))",
+    "qmin + round(−low * ((qmax − qmin) / (high − low)))": "z = qmin + {r}(-low * (count / span))",
+    "qmin + round(−low * (1 / (high − low) * (qmax − qmin)))": "z = qmin + {r}(-low * (1 / span * count))",
     "round(qmax − high / step)": "z = {r}(qmax - high / s)",
     "qmax − round(high / step)": "z = qmax - {r}(high / s)",
 }
@@ -168,7 +156,8 @@ def _zero_points(table: Table, survivors: list[tuple[dict[str, str], Evaluator]]
         for (by, step), precision in product(steps.items(), ("float64", "float32", *own)):
             qmin, qmax = table.ends
             names = {"qmin": Value(qmin, "number"), "qmax": Value(qmax, "number"), "s": step.to(precision)}
-            names |= {name: evaluator.names[name].to(precision) for name in ("low", "high")}
+            names["count"] = Value(qmax - qmin, "number")
+            names |= {name: evaluator.names[name].to(precision) for name in ("low", "high", "span")}
             working = Evaluator(names, precision, table.source)
             for (name, formula), (ties, rounding) in product(_ZEROS.items(), _ROUNDED.items()):
                 text = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from bitquant.arrays import Array
 from bitquant.audit.quantizers import elimination, parameters, probes, values
 from bitquant.audit.quantizers.asking import Asked, Refusal, inconsistencies
-from bitquant.audit.quantizers.judging import Audit
+from bitquant.audit.quantizers.judging import Audit, same_numbers
 from bitquant.audit.quantizers.predict import Table, found_by_row
 from bitquant.convert import convert
 from bitquant.dialects.quantizers import Quantizer
@@ -29,9 +31,13 @@ SCALED = {
         ("1 / amax * qmax", "(1 / max(abs(low), abs(high)) * qmax)"),
         ("1 / the step before it is stored", "(1 / (max(abs(low), abs(high)) / qmax))"),
     ),
-    "asymmetric": (("(qmax − qmin) / (high − low)", "((qmax - qmin) / (max(high, 0) - min(low, 0)))"),),
+    "asymmetric": (
+        ("(qmax − qmin) / (high − low)", "((qmax - qmin) / (max(high, 0) - min(low, 0)))"),
+        ("1 / (high − low) * (qmax − qmin), not widened", "(1 / (high - low) * (qmax - qmin))"),
+    ),
 }
 _LENGTH = 900
+_MANY = 50_000  # ranges looked at, for those on which rules differ
 _ANY = ("", "exact quantization")  # before it is known which kind of exact quantization is nearest
 _SMALL = (2.0**-149, 7e-45, 1e-40, 1.3e-38, 1e-30, 3.1e-14, 4.2e-11, 5e-10, 1.1e-8, 3e-7, 2.9e-5)
 
@@ -44,19 +50,41 @@ class Found:
     codes: NDArray[np.int64]
 
 
-def extremes(source: Format, codes: int, seed: int) -> NDArray[np.float64]:
+def extremes(source: Format, ends: tuple[int, int], seed: int) -> NDArray[np.float64]:
     """Pairs of lowest and largest numbers: with exact ties of the zero point, next to ties, on one side of zero."""
     rng = np.random.default_rng(seed)
+    codes = ends[1] - ends[0]
     size = np.exp2(rng.uniform(-7, 4, 30))
     mixed = np.stack([-rng.random(30) * size, rng.random(30) * size], 1)
     one_sided = np.array([[0.25, 3.7], [0.11, 0.9], [-5.1, -0.3], [-0.77, -0.0625], [0.0, 1.7], [-2.3, 0.0]])
     ties = np.array([[-(k + 0.5) / 64, (codes - (k + 0.5)) / 64] for k in (2, 3, 30, 101) if k < codes])
     mirrored = np.array([[-1.7, 1.7], [-1.0, 1.0], [-3.3, 1.0], [-1.0, 3.3], [-127.0, 100.0], [-50.0, 63.5]])
-    many = np.stack([-rng.random(40000), rng.random(40000)], 1).astype(source.dtype).astype(np.float64)
-    place = -many[:, 0] * codes / (many[:, 1] - many[:, 0])
-    near = many[np.argsort(np.abs(place - np.floor(place) - 0.5))[:24]]
-    pairs = np.concatenate([mixed, one_sided, ties, mirrored, near])
-    return np.asarray(convert(probes.held(pairs, source), FP64), np.float64)
+    pairs = np.concatenate([mixed, one_sided, ties, mirrored, _near_ties(source, ends, rng)])
+    return _in(source, pairs)
+
+
+def _in(source: Format, numbers: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(convert(probes.held(np.asarray(numbers, np.float64), source), FP64), np.float64)
+
+
+def _near_ties(source: Format, ends: tuple[int, int], rng: Any) -> NDArray[np.float64]:
+    """Ranges for which formulas of the zero point that are the same in real numbers give different integers."""
+    qmin, qmax = ends
+    span = np.exp2(rng.uniform(-6, 3, _MANY))
+    place = rng.integers(1, qmax - qmin, _MANY) + 0.5
+    low = -place * span / (qmax - qmin) * (1 + rng.integers(-4, 5, _MANY) * 2.0**-24)
+    pairs = _in(source, np.stack([low, span + low], 1))
+    answers = []
+    for dtype in (np.float32, np.float64):
+        low, high = pairs.T.astype(dtype)
+        step = (high - low) / dtype(qmax - qmin)
+        with np.errstate(all="ignore"):
+            below, above = (low / step, low * (1 / step)), high / step
+        for quotient in below:
+            answers += [np.rint(qmin - quotient), qmin - np.rint(quotient)]
+        answers += [np.rint(qmax - above), qmax - np.rint(above)]
+    chosen = {int(k) for one, other in combinations(answers, 2) for k in np.flatnonzero(one != other)[:2]}
+    return pairs[sorted(chosen)]
 
 
 def small_extremes(source: Format) -> NDArray[np.float64]:
@@ -64,13 +92,12 @@ def small_extremes(source: Format) -> NDArray[np.float64]:
     least = float(source.smallest_subnormal)
     pairs = [[-size / 3, size] for size in _SMALL if size >= least] + [[-size, size / 2] for size in _SMALL[4:]]
     pairs += [[0.0, 0.0]]
-    return np.asarray(convert(probes.held(np.array(pairs), source), FP64), np.float64)
+    return _in(source, np.array(pairs))
 
 
 def by_found_parameters(audit: Audit) -> None:
     """The rule of the parameters and of the codes of a quantizer that finds its parameters."""
-    codes = 2**audit.bits - 1
-    ordinary = _asked(audit, extremes(audit.source, codes, audit.seed), faults=True)
+    ordinary = _asked(audit, extremes(audit.source, _ends(audit), audit.seed), faults=True)
     if ordinary is None:
         return
     answers = Asked(ordinary.table, ordinary.codes)
@@ -120,12 +147,16 @@ def _again(audit: Audit, answers: Asked) -> Callable[[int, Array], NDArray[np.in
     return again
 
 
+def _ends(audit: Audit) -> tuple[int, int]:
+    low = -(2 ** (audit.bits - 1)) if audit.signed else 0
+    return low, low + 2**audit.bits - 1
+
+
 def _asked(audit: Audit, pairs: NDArray[np.float64], faults: bool) -> Found | None:
     """Ask about a tensor of each range: once for its step, then with numbers that try that step."""
     rng = np.random.default_rng(audit.seed)
     kept, refusals, moved = [], [], 0
-    low_code = -(2 ** (audit.bits - 1)) if audit.signed else 0
-    ends = (low_code, low_code + 2**audit.bits - 1)
+    ends = _ends(audit)
     for low, high in pairs:
         plain = probes.held(np.concatenate([[low, high], rng.uniform(low, high, 30)]), audit.source)
         try:
@@ -201,32 +232,35 @@ def _judge(
         return {name: None if answer is None else answer[k] for name, answer in rows.items()}
 
     steps = table.step[:, None].view(np.int64)
-    audit.judgement.judge(
-        "step", table, number, steps, expected[0], each, lambda e: np.full(e.shape, cause or "the step", "U48"), of(0)
-    )
     zeros = table.zero_point[:, None].view(np.int64)
-    audit.judgement.judge(
-        "zero point",
-        table,
-        number,
-        zeros,
-        expected[1],
-        each,
-        lambda e: np.full(e.shape, cause or "the zero point", "U48"),
-        of(1),
-    )
+    for k, (part, numbers) in enumerate((("step", steps), ("zero point", zeros))):
+        audit.judgement.judge(
+            part,
+            table,
+            number,
+            numbers,
+            expected[k],
+            each,
+            partial(_labelled, cause or f"the {part}"),
+            of(k),
+            same_numbers,
+        )
 
     def why(wrong: NDArray[Any]) -> NDArray[Any]:
         if cause:
             return np.full(wrong.shape, cause, "U48")
         reference = elimination.identify(table, wrong, scaled)
         causes = elimination.causes(table, wrong, found.codes, reference, rule, scaled)
-        others = ((steps != expected[0]) | (zeros != expected[1])) & (causes != "")
+        others = ~(same_numbers(steps, expected[0]) & same_numbers(zeros, expected[1])) & (causes != "")
         return np.where(others, "codes of another step or zero point", causes)
 
     everywhere = np.broadcast_to(each, found.codes.shape)
     bits = table.x.view(audit.source.code_dtype)
     audit.judgement.judge("codes", table, bits, found.codes, expected[2], everywhere, why, of(2))
+
+
+def _labelled(cause: str, wrong: NDArray[Any]) -> NDArray[Any]:
+    return np.full(wrong.shape, cause, "U48")
 
 
 Answer = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -251,8 +285,8 @@ def _with_parameters(table: Table, answer: Answer) -> Table:
 def _wrong(answer: Answer, found: Found) -> int:
     step, zero, codes = answer
     return int(
-        (step != found.table.step[:, None].view(np.int64)).sum()
-        + (zero != found.table.zero_point[:, None].view(np.int64)).sum()
+        (~same_numbers(step, found.table.step[:, None].view(np.int64))).sum()
+        + (~same_numbers(zero, found.table.zero_point[:, None].view(np.int64))).sum()
         + (codes != found.codes).sum()
     )
 

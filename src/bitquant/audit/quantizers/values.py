@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.audit.quantizers.asking import Refusal
-from bitquant.audit.quantizers.judging import Audit
+from bitquant.audit.quantizers.judging import Audit, same_numbers
 from bitquant.audit.quantizers.predict import Table
 from bitquant.convert import convert
 from bitquant.dialects.quantizers import Quantizer
@@ -75,19 +75,12 @@ def by_codes(audit: Audit, table: Table) -> None:
         everywhere,
         lambda wrong: np.full(wrong.shape, f"the way back: {cause}"[:48], "U48"),
         rows,
-        _same,
+        same_numbers,
     )
 
 
 def _zeros(table: Table) -> NDArray[Any]:
     return table.zero_point if table.real else table.zero_point.astype(np.int64)
-
-
-def _same(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-    """Equal numbers, given by their bits; the two zeros are, and all NaN."""
-    a, b = one.view(np.float64), other.view(np.float64)
-    equal: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
-    return equal
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:
@@ -128,6 +121,6 @@ def _survivors(
         text = formula.format(p=precision, s=f"{precision}({step}(step))")
         with DefaultEnvironment(), np.errstate(all="ignore"):
             numbers = evaluator.evaluate(parse(text)).to(to).numbers
-        if _same(_numbers(numbers).view(np.int64), received.view(np.int64)).all():
+        if same_numbers(_numbers(numbers).view(np.int64), received.view(np.int64)).all():
             found.append((form, precision, step))
     return {axis: tuple(dict.fromkeys(each[k] for each in found)) for k, axis in enumerate(AXES)}
