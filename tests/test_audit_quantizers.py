@@ -337,6 +337,18 @@ def test_bfloat16_arrives_as_bfloat16():
     assert seen == {np.dtype(ml_dtypes.bfloat16)}
 
 
+@pytest.mark.parametrize("name", ["torch_fake_quantize", "torch_fake_quantize_per_channel"])
+def test_fake_quantization_is_audited_by_its_numbers(name):
+    def candidate(x, step, zero_point):
+        return bq.quantize(x, dialect=name, step=step, zero_point=zero_point).dequantize()
+
+    report = audit_quantizer(candidate, "numbers", against=name, steps=(2.0**-60, 2.0**60))
+    assert report.identical, str(report)
+    assert name in report.dialects
+    for wrong, text in ((lambda *x: x[0] * 0 + F32(0.3), "the number of no code"), (REFERENCE, "not floats")):
+        assert text in audit_quantizer(wrong, "numbers").faults[0]
+
+
 def test_real_zero_points_are_added_before_rounding():
     report = audit_quantizer(
         by_row("hqq", 8, False), signed=False, zero_points=(3.25, -7.5, 100.125, 0.0), against=quantizer("hqq")

@@ -20,8 +20,10 @@ __all__ = ["FORMS", "Asked", "Quantizing", "Refusal", "ask", "inconsistencies", 
 
 FORMS = {
     "codes": "candidate(x, step, zero_point) -> codes",
+    "numbers": "candidate(x, step, zero_point) -> the numbers of the codes",
     "whole": "candidate(x) -> (codes, step, zero_point)",
 }
+NO_CODE = 1 << 40  # received where fake quantization gives NaN or an infinity
 _LENGTHS = (1, 3, 7, 9, 15, 17, 31, 33, 63, 65)
 
 
@@ -37,7 +39,7 @@ class Quantizing:
     ----------
     quantize : callable
         As `form` says.
-    form : {"codes", "whole"}
+    form : {"codes", "numbers", "whole"}
     dequantize : callable, optional
         dequantize(codes, step, zero_point) -> numbers.
     dtype : dtype
@@ -52,7 +54,8 @@ class Quantizing:
     def codes(self, x: Array, step: float, zero_point: float) -> NDArray[np.int64]:
         """The codes of an array by a step and a zero point that are given."""
         zero = int(zero_point) if zero_point == int(zero_point) else zero_point
-        return _integers(_called(self.quantize, x.copy(), step, zero), x.shape)
+        answer = _called(self.quantize, x.copy(), step, zero)
+        return _integers(answer, x.shape) if self.form == "codes" else _codes_of(answer, x.shape, step, zero)
 
     def whole(self, x: Array) -> tuple[NDArray[np.int64], float, float]:
         """The codes, step and zero point of an array by parameters that the candidate finds."""
@@ -126,6 +129,26 @@ def _integers(answer: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
+def _codes_of(answer: Any, shape: tuple[int, ...], step: float, zero_point: float) -> NDArray[np.int64]:
+    """The codes whose numbers an answer holds; `NO_CODE` for NaN and infinity."""
+    try:
+        array, fmt = with_format(take(answer)[0])
+    except BitquantError as error:
+        raise Refusal(f"returns no numbers: {error}") from error
+    if array.shape != shape:
+        raise Refusal(f"returns the shape {array.shape} for {shape}")
+    if not fmt.is_float:
+        raise Refusal(f"returns {array.dtype}, not floats")
+    with np.errstate(all="ignore"):
+        places = np.asarray(convert(array, FP64), np.float64) / step + zero_point
+    finite = np.isfinite(places)
+    whole = np.rint(np.clip(np.where(finite, places, 0), -NO_CODE, NO_CODE))
+    apart = np.flatnonzero(finite & (np.abs(places) < NO_CODE) & (np.abs(places - whole) > 2.0**-6))
+    if apart.size:
+        raise Refusal(f"returns {array[apart[0]]}, which is the number of no code")
+    return np.where(finite, whole, NO_CODE).astype(np.int64)
+
+
 def _number(answer: Any) -> float:
     try:
         array = take(answer)[0].reshape(-1)
@@ -164,7 +187,9 @@ def ask(candidate: Quantizing, table: Table) -> Asked:
         try:
             answers[channel] = _channel(candidate, table, channel)
         except Refusal as refusal:
-            refusals.append(f"{refusal} (step {table.step[channel]!r}, zero point {table.zero_point[channel]:g})")
+            refusals.append(
+                f"{refusal} (step {float(table.step[channel])!r}, zero point {table.zero_point[channel]:g})"
+            )
     part = table.part(list(answers))
     codes = np.stack(list(answers.values())) if answers else np.empty((0, table.x.shape[1]), np.int64)
     return Asked(part, codes, refusals)

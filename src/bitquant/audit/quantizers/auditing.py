@@ -58,8 +58,9 @@ def audit_quantizer(
         ``candidate(x) -> (codes, step, zero_point)``; or a pair of such a quantizer and
         ``dequantize(codes, step, zero_point) -> numbers``. `x` is an array of one dimension, of the dtype of `source`;
         a step is a Python float, in units per code; a zero point is an int.
-    form : {"codes", "whole"}, optional
-        Which of the two. Default: by the number of parameters that the quantizer requires.
+    form : {"codes", "numbers", "whole"}, optional
+        Which of the two; "numbers" where the first one gives the numbers of the codes (fake quantization). Default: by
+        the number of parameters that the quantizer requires.
     against : str or Quantizer
         What decides: "exact" (x / step + zero_point rounded once, ties to even, saturated; what NaN gives is not
         judged), or a dialect's name or row.
@@ -120,7 +121,7 @@ def audit_quantizer(
     asked = quantizing(candidate, form, int(bits), bool(signed))
     audit = Audit(asked, origin, int(bits), bool(signed), step_format, row, seed, rows)
     audit.reference = "exact quantization" if row is None else f"dialect {row.name}"
-    if asked.form == "codes":
+    if asked.form != "whole":
         _by_given_parameters(audit, steps, zero_points)
     else:
         tensors.by_found_parameters(audit)
@@ -261,7 +262,7 @@ def _report(audit: Audit, name: str | None, versions: dict[str, str] | None) -> 
     dialects = judgement.identical_rows if not audit.faults else ()
     nearest = judgement.nearest_row
     code = f"{'int' if audit.signed else 'uint'}{audit.bits}"
-    what = {"codes": "x, step, zero_point", "whole": "x"}[audit.candidate.form]
+    what = "x" if audit.candidate.form == "whole" else "x, step, zero_point"
     title = f"{name or 'quantizer'} ({what}) of {audit.source.name} → {code}"
     wrong = sum(counts.values())
     axes = {}

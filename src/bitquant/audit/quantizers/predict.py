@@ -16,7 +16,7 @@ from bitquant.dialects.quantizers import Quantizer
 from bitquant.formats import FP64, format
 from bitquant.kernels.formula import DefaultEnvironment
 from bitquant.quantize.formulas import Evaluator, Value, parse
-from bitquant.quantize.found import code_dtype, fill, find, grid_of, peaks, take_given
+from bitquant.quantize.found import code_dtype, fill, find, grid_of, needs_peak, peaks, take_given
 from bitquant.quantize.granularity import Granularity
 
 __all__ = ["REGIONS", "Table", "found_by_row"]
@@ -210,7 +210,8 @@ def found_by_row(
     grid, bits = grid_of(row, scheme, tensors.bits, tensors.signed, narrow)
     shares, source = Granularity.of(tensors.x.shape, 0, None, None), format(tensors.source)
     extremes = {name: tensors.extremes[name] for name in ("low", "high")}
-    extremes["peak"] = peaks(tensors.x, source, shares)
+    if needs_peak(row, scheme):
+        extremes["peak"] = peaks(tensors.x, source, shares)
     found = find(row, scheme, grid, bits, source, shares, extremes)
     codes = np.empty(tensors.x.shape, found.dtype)
     fill(found, tensors.x, codes, 1)

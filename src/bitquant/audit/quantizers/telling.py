@@ -88,7 +88,7 @@ def _number(code: int, source: Format) -> float:
 def reproducer(judgement: Judgement, source: Format, form: str) -> str:
     """A script for the first mismatch of a code; empty where there is none."""
     for each, table in judgement.comparisons:
-        if each.part != "codes" or not each.inputs.size or form != "codes":
+        if each.part != "codes" or not each.inputs.size or form == "whole":
             continue
         step, zero = float(table.step[each.channel[0]]), float(table.zero_point[each.channel[0]])
         code, word = int(each.inputs[0]), source.code_dtype.name

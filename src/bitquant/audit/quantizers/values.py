@@ -39,7 +39,7 @@ def by_codes(audit: Audit, table: Table) -> None:
         try:
             answer = audit.candidate.values(codes, float(table.step[channel]), float(table.zero_point[channel]))
         except Refusal as refusal:
-            audit.faults.append(f"its dequantize {refusal} (step {table.step[channel]!r})")
+            audit.faults.append(f"its dequantize {refusal} (step {float(table.step[channel])!r})")
             return
         types.add(format(answer.dtype).name)
         answers.append(np.asarray(convert(answer, FP64), np.float64))
