@@ -173,6 +173,15 @@ def test_exact_quantizers_are_identical_to_the_exact_rule():
             assert "exact" in report.rule["element precision"]
 
 
+def test_sixteen_bits_and_float64_are_told_from_what_is_exact():
+    def candidate(x, step, zero_point):
+        return np.clip(np.rint(np.nan_to_num(x / step)) + zero_point, -32768, 32767).astype(np.int16)
+
+    rule = audit_quantizer(candidate, source="float64", bits=16, step_format="float64").rule
+    assert rule["element precision"] == ("float64",)
+    assert rule["zero point"] == ("added after rounding",)
+
+
 @pytest.mark.parametrize("source", ["float64", "bfloat16", "float16"])
 def test_exact_quantizers_of_other_formats_are_identical(source):
     def exact(x, step, zero_point):
@@ -310,6 +319,7 @@ def test_data_of_the_users_own_is_counted():
         ({"against": "nobody"}, "no quantizer is called"),
         ({"against": "ggml_q4_0"}, "has no int8 codes"),
         ({"form": "pair"}, "form"),
+        ({"longest": 3}, "longest"),
         ({"steps": (1e30, 2e30)}, "steps"),
         ({"zero_points": (0.5,)}, "zero points with fractions"),
     ],

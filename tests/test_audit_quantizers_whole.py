@@ -43,6 +43,19 @@ def test_a_named_row_that_finds_its_parameters_is_found_as_itself(name, scheme):
         assert any(all(alike(candidate(each), their(each)) for each in x) for their in theirs), other
 
 
+@pytest.mark.parametrize("name", ["ggml_q8_0", "ggml_q8_0_avx", "ggml_q4_0"])
+def test_blocks_of_32_are_asked_as_such(name):
+    row = ROWS[name]
+
+    def candidate(x):
+        assert x.size == 32
+        return whole(name, "symmetric", row.bits[0], row.signed[0])(x)
+
+    report = audit_quantizer(candidate, bits=row.bits[0], signed=row.signed[0], against=name, longest=32)
+    assert report.identical, str(report)
+    assert report.dialects == (name,)
+
+
 def alike(one, other):
     return (one[0] == other[0]).all() and one[1:] == other[1:]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ FORMS = {
     "whole": "candidate(x) -> (codes, step, zero_point)",
 }
 NO_CODE = 1 << 40  # received where fake quantization gives NaN or an infinity
-_LENGTHS = (1, 3, 7, 9, 15, 17, 31, 33, 63, 65)
+LENGTHS = (1, 3, 7, 9, 15, 17, 31, 33, 63, 65)
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this library
@@ -199,7 +199,9 @@ def _channel(candidate: Quantizing, table: Table, channel: int) -> NDArray[np.in
     return candidate.codes(table.x[channel], float(table.step[channel]), float(table.zero_point[channel]))
 
 
-def inconsistencies(asked: Asked, again: Callable[[int, Array], NDArray[np.int64]]) -> list[str]:
+def inconsistencies(
+    asked: Asked, again: Callable[[int, Array], NDArray[np.int64]], lengths: Sequence[int] = LENGTHS
+) -> list[str]:
     """Where the same number gets another code: asked again, elsewhere in an array, or in an array of another length.
 
     Parameters
@@ -207,6 +209,8 @@ def inconsistencies(asked: Asked, again: Callable[[int, Array], NDArray[np.int64
     asked : Asked
     again : callable
         again(channel, x) -> codes, by the parameters of the channel.
+    lengths : sequence of int
+        Of the shorter arrays that are tried.
     """
     found: list[str] = []
     for channel in range(min(2, len(asked.codes))):
@@ -222,7 +226,7 @@ def inconsistencies(asked: Asked, again: Callable[[int, Array], NDArray[np.int64
                 moved = again(channel, np.roll(x, shift))
                 differs = np.flatnonzero(moved != np.roll(codes, shift))
                 found += _elsewhere(differs, x.size, moved, np.roll(codes, shift))
-            for length in _LENGTHS:
+            for length in lengths:
                 for start in (0, 100, 211):
                     piece = again(channel, x[start : start + length])
                     differs = np.flatnonzero(piece != codes[start : start + length])

@@ -40,6 +40,7 @@ def audit_quantizer(
     step_format: str = "float32",
     steps: tuple[float, float] | None = None,
     zero_points: Sequence[float] | None = None,
+    longest: int = 900,
     data: Any = None,
     seed: int = 0,
     name: str | None = None,
@@ -76,6 +77,8 @@ def audit_quantizer(
         The least and the greatest step to try.
     zero_points : sequence of numbers, optional
         Which ones to try. Default: eight of the codes. One with a fraction says that zero points are not rounded.
+    longest : int
+        How many numbers a tensor may have, for a quantizer of the form "whole": 32 for one of blocks of 32.
     data : array_like, optional
         Numbers of the user's own, on which the rate of differences is told as well.
     seed : int
@@ -111,6 +114,8 @@ def audit_quantizer(
         raise BitquantError(f"bits={bits!r}: give 2 to 16")
     if step_format not in _SOURCES:
         raise BitquantError(f"step_format={step_format!r}: give one of {', '.join(_SOURCES)}")
+    if isinstance(longest, bool) or not isinstance(longest, (int, np.integer)) or longest < 8:
+        raise BitquantError(f"longest={longest!r}: give a number of numbers from 8 up")
     row = None if isinstance(against, str) and against == EXACT else quantizer(against)
     rows = applicable(origin.name, int(bits), bool(signed))
     if row is not None:
@@ -119,7 +124,7 @@ def audit_quantizer(
             raise BitquantError(f"the dialect {row.name} has no {code} codes of {origin.name}: choose others, or a row")
         rows = tuple(dict.fromkeys((*rows, row)))
     asked = quantizing(candidate, form, int(bits), bool(signed))
-    audit = Audit(asked, origin, int(bits), bool(signed), step_format, row, seed, rows)
+    audit = Audit(asked, origin, int(bits), bool(signed), step_format, row, seed, rows, int(longest))
     audit.reference = "exact quantization" if row is None else f"dialect {row.name}"
     if asked.form != "whole":
         _by_given_parameters(audit, steps, zero_points)

@@ -162,6 +162,7 @@ class Audit:
     against: Quantizer | None
     seed: int
     rows: tuple[Quantizer, ...]
+    longest: int
     judgement: Judgement = field(default_factory=Judgement)
     reference: str = ""
     rule: dict[str, tuple[str, ...]] = field(default_factory=dict)

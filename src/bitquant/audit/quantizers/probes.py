@@ -71,7 +71,7 @@ def numbers_of(step: float, zero_point: float, ends: tuple[int, int], source: Fo
     qmin, qmax = ends
     codes = np.arange(qmin - 2, qmax + 3)
     if codes.size > _MOST + 8:
-        codes = np.unique(np.concatenate([codes[:4], codes[-4:], rng.choice(codes, _MOST, replace=False)]))
+        codes = np.sort(np.concatenate([codes[:4], codes[-4:], rng.choice(codes[4:-4], _MOST, replace=False)]))
     places = codes - zero_point
     boundaries = held(np.asarray((places + 0.5) * step, np.float64), source)
     near = [boundaries]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bitquant.arrays import Array
 from bitquant.audit.quantizers import elimination, parameters, probes, values
-from bitquant.audit.quantizers.asking import Asked, Refusal, inconsistencies
+from bitquant.audit.quantizers.asking import LENGTHS, Asked, Refusal, inconsistencies
 from bitquant.audit.quantizers.judging import Audit, same_numbers
 from bitquant.audit.quantizers.predict import Table, found_by_row
 from bitquant.convert import convert
@@ -97,19 +97,22 @@ def small_extremes(source: Format) -> NDArray[np.float64]:
 
 def by_found_parameters(audit: Audit) -> None:
     """The rule of the parameters and of the codes of a quantizer that finds its parameters."""
-    ordinary = _asked(audit, extremes(audit.source, _ends(audit), audit.seed), faults=True)
+    pairs = extremes(audit.source, _ends(audit), audit.seed)
+    # Where tensors are short, more of them make up for it.
+    ordinary = _asked(audit, np.repeat(pairs, max(1, min(8, _LENGTH // audit.longest)), 0), faults=True)
     if ordinary is None:
         return
     answers = Asked(ordinary.table, ordinary.codes)
-    audit.faults += inconsistencies(answers, _again(audit, answers))
+    short = audit.longest < _LENGTH
+    audit.faults += inconsistencies(answers, _again(audit, answers), () if short else LENGTHS)
     scheme, rule = parameters.identify(ordinary.table)
     audit.rule.update(rule)
     scaled = SCALED[scheme]
     found = elimination.identify(ordinary.table, ordinary.codes, scaled)
     audit.rule.update(found.axes)
     audit.proved.append(
-        f"Sampled: {len(ordinary.codes)} tensors of {_LENGTH} numbers, whose ranges hold zero, touch it or do not, "
-        "whose zero points lie next to ties, and which hold numbers on both sides of boundaries between codes. "
+        f"Sampled: {len(ordinary.codes)} tensors of {audit.longest} numbers, whose ranges hold zero, touch it or do "
+        "not, whose zero points lie next to ties, and which hold numbers on both sides of boundaries between codes. "
         "NaN and infinity were not tried."
     )
     small = _asked(audit, small_extremes(audit.source), faults=False)
@@ -137,12 +140,14 @@ def by_found_parameters(audit: Audit) -> None:
 
 
 def _again(audit: Audit, answers: Asked) -> Callable[[int, Array], NDArray[np.int64]]:
-    """The codes of numbers of a channel; its extremes come along, so that the parameters stay the same."""
+    """The codes of numbers of a channel, with its extremes, so that the parameters stay the same."""
 
     def again(channel: int, x: Array) -> NDArray[np.int64]:
         numbers = answers.table.x[channel]
-        ends = numbers[[int(np.argmin(numbers)), int(np.argmax(numbers))]]
-        return audit.candidate.whole(np.concatenate([x, ends]))[0][: x.size]
+        if x.size < numbers.size:
+            x = np.concatenate([x, numbers[[int(np.argmin(numbers)), int(np.argmax(numbers))]]])
+            return audit.candidate.whole(x)[0][:-2]
+        return audit.candidate.whole(x)[0]
 
     return again
 
@@ -158,10 +163,12 @@ def _asked(audit: Audit, pairs: NDArray[np.float64], faults: bool) -> Found | No
     kept, refusals, moved = [], [], 0
     ends = _ends(audit)
     for low, high in pairs:
-        plain = probes.held(np.concatenate([[low, high], rng.uniform(low, high, 30)]), audit.source)
+        plain = probes.held(
+            np.concatenate([[low, high], rng.uniform(low, high, min(30, audit.longest - 2))]), audit.source
+        )
         try:
             _, step, zero = audit.candidate.whole(plain)
-            x = _tensor(low, high, step, zero, ends, audit.source, rng)
+            x = _tensor(low, high, step, zero, ends, audit.source, audit.longest, rng)
             codes, again, zero_again = audit.candidate.whole(x)
         except Refusal as refusal:
             refusals.append(f"{refusal} (numbers from {low!r} to {high!r})")
@@ -190,16 +197,16 @@ def _asked(audit: Audit, pairs: NDArray[np.float64], faults: bool) -> Found | No
 
 
 def _tensor(
-    low: float, high: float, step: float, zero: float, ends: tuple[int, int], source: Format, rng: Any
+    low: float, high: float, step: float, zero: float, ends: tuple[int, int], source: Format, longest: int, rng: Any
 ) -> Array:
     """Numbers from `low` to `high`, both among them, most of them next to boundaries of a step and zero point."""
-    pool = probes.held(rng.uniform(low, high, _LENGTH), source)
+    pool = probes.held(rng.uniform(low, high, longest), source)
     if 0 < step < np.inf and np.isfinite(zero):
         numbers = probes.numbers_of(step, zero, ends, source, rng)
         exact = np.asarray(convert(numbers, FP64), np.float64)
         inside = numbers[(exact >= low) & (exact <= high)]
-        pool = np.concatenate([rng.permutation(inside)[: _LENGTH - 50], pool])
-    x = np.concatenate([probes.held(np.array([low, high]), source), pool[: _LENGTH - 2]])
+        pool = np.concatenate([rng.permutation(inside)[: longest - longest // 16], pool])
+    x = np.concatenate([probes.held(np.array([low, high]), source), pool[: longest - 2]])
     found: Array = rng.permutation(x)
     return found
 
