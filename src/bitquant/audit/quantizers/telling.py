@@ -88,12 +88,18 @@ def _number(code: int, source: Format) -> float:
 def reproducer(judgement: Judgement, source: Format, form: str) -> str:
     """A script for the first mismatch of a code; empty where there is none."""
     for each, table in judgement.comparisons:
-        if each.part != "codes" or not each.inputs.size or form == "whole":
+        if each.part != "codes" or not each.inputs.size:
             continue
-        step, zero = float(table.step[each.channel[0]]), float(table.zero_point[each.channel[0]])
-        code, word = int(each.inputs[0]), source.code_dtype.name
+        channel, code = int(each.channel[0]), int(each.inputs[0])
+        step, zero = float(table.step[channel]), float(table.zero_point[channel])
+        codes, call = [code], "quantize(x, step, zero_point)"
+        if form == "whole":
+            ends = np.array([table.extremes[name][channel] for name in ("low", "high")])
+            codes += [int(end) for end in convert(ends, source).view(source.code_dtype)]
+            call = "quantize(x), by which this step and zero point are found,"
         short = source.name == "bfloat16"
         dtype = "ml_dtypes.bfloat16" if short else f"np.{source.name}"
+        numbers = ", ".join(f"{each:#x}" for each in codes)
         lines = [
             "from fractions import Fraction",
             "",
@@ -101,13 +107,13 @@ def reproducer(judgement: Judgement, source: Format, form: str) -> str:
             "import numpy as np",
             "",
         ]
-        lines.append(f"x = np.array([{code:#x}], np.{word}).view({dtype})")
+        lines.append(f"x = np.array([{numbers}], np.{source.code_dtype.name}).view({dtype})")
+        if not (np.isfinite(step) and step):
+            continue
         lines.append(f"step, zero_point = {step!r}, {zero:g}")
         if np.isfinite(_number(code, source)):
             lines.append("place = Fraction(float(x[0])) / Fraction(step) + Fraction(zero_point)")
             lines.append('print(f"exact place {place}, nearest code, ties to even: {round(place)}")')
-        lines.append(
-            f"# quantize(x, step, zero_point) gives {int(each.received[0])}; expected {int(each.expected[0])}."
-        )
+        lines.append(f"# {call} gives the first number {int(each.received[0])}; expected {int(each.expected[0])}.")
         return "\n".join(lines)
     return ""
