@@ -1,0 +1,39 @@
+"""JAX on the CPU: `astype` of arrays, compiled by XLA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bitquant.audit.adapters.row import Adapter, Candidate, Case, conversions
+from bitquant.formats import Format
+
+
+def _cast(source: Format, target: Format) -> Candidate:
+    def astype(x: Any) -> Any:
+        import jax
+
+        with jax.enable_x64(True):
+            cpu = jax.devices("cpu")[0]
+            return np.asarray(jax.device_put(x, cpu).astype(target.dtype))
+
+    return astype
+
+
+def _cases() -> tuple[Case, ...]:
+    """The pairs of NumPy and ml_dtypes, whose dtypes are JAX's; but XLA has no 6-bit floats."""
+    pairs = [*conversions("numpy"), *conversions("ml_dtypes")]
+    whole = {"rounding": "toward_zero", "overflow": "saturate", "nan": "zero"}
+    return tuple(
+        Case(
+            f"{source.name} to {target.name}",
+            _cast(source, target),
+            options={"source": source.name, "target": target.name, **(whole if target.is_integer else {})},
+        )
+        for source, target in dict.fromkeys(pairs)
+        if 6 not in (source.bits, target.bits)
+    )
+
+
+ADAPTER = Adapter("jax", "JAX's astype on the CPU", ("jax", "jaxlib"), _cases)

@@ -1,0 +1,60 @@
+"""ONNX models of one operator, for the reference implementation and for ONNX Runtime."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+# ONNX's names of formats that are not the upper case of ours.
+_NAMES = {
+    "float64": "DOUBLE",
+    "float32": "FLOAT",
+    "float8_e5m2": "FLOAT8E5M2",
+    "float8_e5m2fnuz": "FLOAT8E5M2FNUZ",
+    "float8_e4m3fn": "FLOAT8E4M3FN",
+    "float8_e4m3fnuz": "FLOAT8E4M3FNUZ",
+    "float8_e8m0fnu": "FLOAT8E8M0",
+    "float6_e3m2fn": "FLOAT6E3M2",
+    "float6_e2m3fn": "FLOAT6E2M3",
+    "float4_e2m1fn": "FLOAT4E2M1",
+}
+# Opset 25 has Cast with round_mode; both packages read this version of the file format.
+_OPSET, _IR = 25, 13
+
+
+def kind(name: str) -> int:
+    """The number that ONNX has for a format."""
+    from onnx import TensorProto
+
+    return int(getattr(TensorProto, _NAMES.get(name, name.upper())))
+
+
+@cache
+def cast(source: str, target: str, saturate: int) -> bytes:
+    """A model of one Cast from x to y."""
+    attributes: dict[str, Any] = {"saturate": saturate} if target.startswith("float8") else {}
+    return _model("Cast", {"x": kind(source)}, {"y": kind(target)}, to=kind(target), **attributes)
+
+
+@cache
+def quantize(source: str, code: str) -> bytes:
+    """A model of one QuantizeLinear from x, step s and zero point z to y."""
+    number = kind(source)
+    return _model("QuantizeLinear", {"x": number, "s": number, "z": kind(code)}, {"y": kind(code)})
+
+
+@cache
+def dynamic() -> bytes:
+    """A model of one DynamicQuantizeLinear from x to codes y, step s and zero point z."""
+    code = kind("uint8")
+    return _model("DynamicQuantizeLinear", {"x": kind("float32")}, {"y": code, "s": kind("float32"), "z": code})
+
+
+def _model(operator: str, inputs: dict[str, int], outputs: dict[str, int], **attributes: Any) -> bytes:
+    from onnx import helper
+
+    node = helper.make_node(operator, list(inputs), list(outputs), **attributes)
+    starts, ends = ([helper.make_tensor_value_info(*end, None) for end in part.items()] for part in (inputs, outputs))
+    graph = helper.make_graph([node], "one", starts, ends)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    return bytes(model.SerializeToString())
