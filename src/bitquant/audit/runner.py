@@ -42,6 +42,7 @@ STATUSES: dict[str, str] = {
     "hung": "its process was silent for longer than a case may take",
     "unasked": "not asked: something is missing here, or the library's time was up",
 }
+_SCRIPT = ("setup", "call")  # options that are no rules
 _WORDS = 2000  # characters of a dead process's output that are told
 
 
@@ -61,6 +62,8 @@ class Outcome:
         Of the library's packages.
     promise : str
         What the library's documentation says.
+    asked : dict of str to str
+        The formats and rules that the case was asked with.
     report : dict
         `AuditReport.to_json`, parsed; empty where there is none.
     text, junit : str
@@ -75,6 +78,7 @@ class Outcome:
     why: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     promise: str = ""
+    asked: dict[str, str] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     text: str = ""
     junit: str = ""
@@ -180,7 +184,8 @@ def _library(
                 progress(asked.name, case.name, done, len(cases))
                 found = process.next(min(limit, end - start))
                 found.setdefault("seconds", time.monotonic() - start)
-                yield Outcome(asked.name, case.name, versions=versions, promise=case.promise, **found)
+                given = {name: str(value) for name, value in case.options.items() if name not in _SCRIPT}
+                yield Outcome(asked.name, case.name, versions=versions, promise=case.promise, asked=given, **found)
                 done += 1
                 if found["status"] in ("crashed", "hung"):
                     break

@@ -22,7 +22,9 @@ def _given(signed: bool) -> Any:
         numbers, one = tensor(x, fmt), tensor(np.atleast_1d(convert(np.float64(step), fmt)), fmt)
         ask = IntQuant(narrow_range=False, signed=signed, input_view_impl=Identity())
         zero, bits = torch.tensor(float(zero_point), dtype=numbers.dtype), torch.tensor(8.0)
-        return array(ask.to_int(one, zero, bits, numbers).detach(), fmt).astype(np.int64)
+        found = array(ask.to_int(one, zero, bits, numbers).detach(), fmt)
+        with np.errstate(all="ignore"):  # integers as floats; NaN among them becomes what C makes of it
+            return found.astype(np.int32).astype(np.int8 if signed else np.uint8)
 
     return quantize
 

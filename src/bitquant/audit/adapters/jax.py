@@ -29,7 +29,13 @@ def _cases() -> tuple[Case, ...]:
         Case(
             f"{source.name} to {target.name}",
             _cast(source, target),
-            options={"source": source.name, "target": target.name, **(whole if target.is_integer else {})},
+            options={
+                "source": source.name,
+                "target": target.name,
+                "setup": "import jax\nimport jax.numpy as jnp\n\njax.config.update('jax_enable_x64', True)",
+                "call": f"jnp.asarray(x).astype(jnp.{target.name})",
+                **(whole if target.is_integer else {}),
+            },
         )
         for source, target in dict.fromkeys(pairs)
         if 6 not in (source.bits, target.bits)

@@ -8,12 +8,9 @@ import numpy as np
 
 from bitquant.audit.adapters.row import Adapter, Case
 
-# Whose kernels, the name of the resolver that takes them, and the row that says what they compute.
-_KERNELS = {
-    "reference": ("BUILTIN_REF", "tflite"),
-    "optimized": ("BUILTIN_WITHOUT_DEFAULT_DELEGATES", "tflite_optimized"),
-    "XNNPACK": ("AUTO", "xnnpack"),
-}
+# Whose kernels, and the name of the resolver that takes them.
+_KERNELS = {"reference": "BUILTIN_REF", "optimized": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "XNNPACK": "AUTO"}
+_ORDINARY = (2.0**-120, 2.0**120)
 _SPECIFICATION = "LiteRT 8-bit quantization specification: real_value = (int8_value - zero_point) * scale"
 
 
@@ -49,7 +46,7 @@ def _given(kernels: str, code: str) -> Any:
         from ai_edge_litert import interpreter
         from ai_edge_litert import schema_py_generated as schema
 
-        resolver = getattr(interpreter.OpResolverType, _KERNELS[kernels][0])
+        resolver = getattr(interpreter.OpResolverType, _KERNELS[kernels])
         model = _model(schema, x.size, code, step, zero_point)
         runner = interpreter.Interpreter(model_content=model, experimental_op_resolver_type=resolver, num_threads=1)
         runner.allocate_tensors()
@@ -61,10 +58,18 @@ def _given(kernels: str, code: str) -> Any:
 
 
 def _cases() -> tuple[Case, ...]:
+    """XNNPACK ends the process where the step or its inverse is no normal number: it is asked twice."""
     return tuple(
-        Case(f"QUANTIZE to {code}, {kernels}", _given(kernels, code), _SPECIFICATION, True, {"signed": code == "int8"})
+        Case(
+            f"QUANTIZE to {code}, {kernels}{', 2^-120 to 2^120' if steps else ''}",
+            _given(kernels, code),
+            _SPECIFICATION,
+            True,
+            {"signed": code == "int8", "steps": steps},
+        )
         for kernels in _KERNELS
         for code in ("int8", "uint8")
+        for steps in ((None, _ORDINARY) if kernels == "XNNPACK" else (None,))
     )
 
 

@@ -22,8 +22,13 @@ def _promise(source: Format, target: Format) -> str:
     return ""
 
 
+def _script(source: Format, target: Format) -> tuple[str, str]:
+    name = f"{'np' if hasattr(np, target.name) else 'ml_dtypes'}.{target.name}"
+    return "import ml_dtypes", f"x.astype({name})"
+
+
 def _cases() -> tuple[Case, ...]:
-    return casts("ml_dtypes", _cast, _promise)
+    return casts("ml_dtypes", _cast, _promise, _script)
 
 
 ADAPTER = Adapter("ml_dtypes", "ml_dtypes' astype", ("ml_dtypes",), _cases)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from bitquant.formats import Format
+
 # ONNX's names of formats that are not the upper case of ours.
 _NAMES = {
     "float64": "DOUBLE",
@@ -29,10 +31,22 @@ def kind(name: str) -> int:
     return int(getattr(TensorProto, _NAMES.get(name, name.upper())))
 
 
+def script(source: Format, target: Format, saturate: int) -> str:
+    """The line that makes the model of a Cast by ONNX's own parser."""
+    attributes = f"to = {kind(target.name)}" + (f", saturate = {saturate}" if _saturates(target.name) else "")
+    start, end = (f"{_NAMES.get(fmt.name, fmt.name).lower()}[N]" for fmt in (source, target))
+    head = f'<ir_version: {_IR}, opset_import: ["" : {_OPSET}]>'
+    return f"model = onnx.parser.parse_model('{head} g ({start} x) => ({end} y) {{ y = Cast <{attributes}> (x) }}')"
+
+
+def _saturates(target: str) -> bool:
+    return target.startswith("float8")
+
+
 @cache
 def cast(source: str, target: str, saturate: int) -> bytes:
     """A model of one Cast from x to y."""
-    attributes: dict[str, Any] = {"saturate": saturate} if target.startswith("float8") else {}
+    attributes: dict[str, Any] = {"saturate": saturate} if _saturates(target) else {}
     return _model("Cast", {"x": kind(source)}, {"y": kind(target)}, to=kind(target), **attributes)
 
 

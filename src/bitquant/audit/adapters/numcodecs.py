@@ -24,12 +24,18 @@ def _cast(source: Format, target: Format) -> Candidate:
     return encode
 
 
+def _script(source: Format, target: Format) -> dict[str, str]:
+    whole = f"np.asarray(BitRound({target.significand_bits}).encode(x)).view(np.{source.code_dtype})"
+    call = f"({whole} >> {source.bits - target.bits}).astype(np.{target.code_dtype})"
+    return {"setup": "from numcodecs.bitround import BitRound", "call": call}
+
+
 def _cases() -> tuple[Case, ...]:
     return tuple(
         Case(
             f"{source} keeping {format(target).significand_bits} bits",
             _cast(format(source), format(target)),
-            options={"source": source, "target": target},
+            options={"source": source, "target": target, **_script(format(source), format(target))},
         )
         for source, target in _PAIRS
     )

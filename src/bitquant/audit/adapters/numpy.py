@@ -24,8 +24,12 @@ def _promise(source: Format, target: Format) -> str:
     return _INTEGERS if target.is_integer else ""
 
 
+def _script(source: Format, target: Format) -> tuple[str, str]:
+    return "", f"x.astype(np.{target.name})"
+
+
 def _cases() -> tuple[Case, ...]:
-    return casts("numpy", _cast, _promise)
+    return casts("numpy", _cast, _promise, _script)
 
 
 ADAPTER = Adapter("numpy", "NumPy's astype", ("numpy",), _cases)

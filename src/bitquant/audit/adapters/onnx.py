@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from bitquant.audit.adapters import models
 from bitquant.audit.adapters.row import Adapter, Candidate, Case, casts
 from bitquant.formats import Format
+
+Script: TypeAlias = Callable[[int, Format, Format], tuple[str, str]]
 
 _ROUNDING = "Casts to 8-bit floats round to nearest, ties to even; saturate decides what is beyond the largest."
 
@@ -38,10 +40,21 @@ def promise(source: Format, target: Format) -> str:
     return f"Cast, version 25: {_ROUNDING}" if target.bits == 8 else ""
 
 
-def cast_cases(cast: Any, name: str) -> tuple[Case, ...]:
+def _script(saturate: int, source: Format, target: Format) -> tuple[str, str]:
+    lines = [
+        "import onnx",
+        "from onnx.reference import ReferenceEvaluator",
+        "",
+        models.script(source, target, saturate),
+    ]
+    return "\n".join(lines), "ReferenceEvaluator(model).run(None, {'x': x})[0]"
+
+
+def cast_cases(cast: Any, name: str, script: Script) -> tuple[Case, ...]:
     """The cases of Cast: every pair with saturate 1, and those to 8-bit floats with saturate 0."""
-    plain = casts(name, partial(cast, 1), promise, "onnx")
-    other = casts(f"{name}_nosaturate", partial(cast, 0), promise, "onnx_nosaturate", " saturate=0")
+    one, zero = partial(script, 1), partial(script, 0)
+    plain = casts(name, partial(cast, 1), promise, one, "onnx")
+    other = casts(f"{name}_nosaturate", partial(cast, 0), promise, zero, "onnx_nosaturate", " saturate=0")
     return (*plain, *(case for case in other if case.options["target"].startswith("float8")))
 
 
@@ -78,7 +91,7 @@ def quantize_cases(quantize: Callable[[str], Candidate], dynamic: Candidate) -> 
 
 
 def _cases() -> tuple[Case, ...]:
-    return (*cast_cases(_cast, "onnx"), *quantize_cases(_quantize, _dynamic))
+    return (*cast_cases(_cast, "onnx", _script), *quantize_cases(_quantize, _dynamic))
 
 
 ADAPTER = Adapter("onnx", "ONNX's reference implementation", ("onnx",), _cases)

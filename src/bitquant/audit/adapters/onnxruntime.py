@@ -49,6 +49,29 @@ def _cast(saturate: int, source: Format, target: Format) -> Candidate:
     return cast
 
 
+def _script(saturate: int, source: Format, target: Format) -> tuple[str, str]:
+    """As above: NumPy has no dtype for most of these formats, so the bytes are read where they lie."""
+    lines = [
+        "import ctypes",
+        "import onnx",
+        "import onnxruntime as ort",
+        "",
+        models.script(source, target, saturate),
+        "",
+        "def cast(x):",
+        "    session = ort.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])",
+        "    binding = session.io_binding()",
+        f"    value = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(x, {models.kind(source.name)})",
+        "    binding.bind_ortvalue_input('x', value)",
+        "    binding.bind_output('y')",
+        "    session.run_with_iobinding(binding)",
+        "    result = binding.get_outputs()[0]",
+        f"    size = x.size * {target.code_dtype.itemsize}",
+        "    return np.frombuffer(ctypes.string_at(result.data_ptr(), size), np.uint8)",
+    ]
+    return "\n".join(lines), "cast(x)"
+
+
 def _quantize(code: str) -> Candidate:
     def quantize(x: Any, step: float, zero_point: int) -> Any:
         feeds = {"x": x, "s": np.asarray(step, x.dtype), "z": np.asarray(zero_point, code)}
@@ -63,7 +86,7 @@ def _dynamic(x: Any) -> Any:
 
 
 def _cases() -> tuple[Case, ...]:
-    return (*cast_cases(_cast, "onnxruntime"), *quantize_cases(_quantize, _dynamic))
+    return (*cast_cases(_cast, "onnxruntime", _script), *quantize_cases(_quantize, _dynamic))
 
 
 ADAPTER = Adapter("onnxruntime", "ONNX Runtime on the CPU", ("onnxruntime", "onnx"), _cases)

@@ -11,6 +11,11 @@ from bitquant.formats import Format
 _SAME_WIDTH = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}  # what both have
 
 
+def same_width(fmt: Format) -> str:
+    """The integer type, known to both, that has as many bits as a format."""
+    return _SAME_WIDTH[fmt.code_dtype.itemsize]
+
+
 def tensor(x: Any, fmt: Format) -> Any:
     """The numbers of an array in a format that PyTorch has, as a tensor."""
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bitquant.audit.adapters.row import Adapter, Candidate, Case, casts
-from bitquant.audit.adapters.tensors import array, tensor
+from bitquant.audit.adapters.tensors import array, same_width, tensor
 from bitquant.formats import Format
 
 
@@ -22,8 +22,13 @@ def _promise(source: Format, target: Format) -> str:
     return ""
 
 
+def _script(source: Format, target: Format) -> tuple[str, str]:
+    given = f"torch.from_numpy(x.view(np.{same_width(source)})).view(torch.{source.name})"
+    return "import torch", f"{given}.to(torch.{target.name}).view(torch.{same_width(target)}).numpy()"
+
+
 def _cases() -> tuple[Case, ...]:
-    return casts("torch", _cast, _promise)
+    return casts("torch", _cast, _promise, _script)
 
 
 ADAPTER = Adapter("torch", "PyTorch's Tensor.to on the CPU", ("torch",), _cases)
