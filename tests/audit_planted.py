@@ -1,4 +1,4 @@
-"""Libraries with planted defects, for the runner: each module attribute is what ``bitquant audit`` can be pointed at."""
+"""Libraries with planted defects: what ``bitquant audit`` can be pointed at."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The runner of audits: a case that crashes, hangs or raises is told by name, and the others are audited all the same."""
+"""The runner of audits: a case that crashes, hangs or raises is told by name, and the others are audited."""
 
 from __future__ import annotations
 

@@ -251,9 +251,11 @@ def _serve(connection: Connection, work: Work, first: int, out: str) -> None:
 
 
 def _audited(case: Case, work: Work, asked: Adapter) -> dict[str, Any]:
-    from bitquant.audit import audit, audit_quantizer
+    from bitquant.audit.conversion import audit
+    from bitquant.audit.quantizers import audit_quantizer
 
-    ask, options = (audit_quantizer, work.quantizers) if case.quantizer else (audit, work.conversions)
+    ask: Any = audit_quantizer if case.quantizer else audit
+    options = work.quantizers if case.quantizer else work.conversions
     title = f"{asked.name}: {case.name}"
     report = ask(case.candidate, name=title, versions=asked.versions(), **{**options, **case.options})
     return {

@@ -27,7 +27,10 @@ _MODES = {
 }
 # It refuses NaN for these, and asks for sat=True: zeros are given in the place of NaN, which an audit does not judge.
 _WITHOUT_NAN = ("float6_e3m2fn", "float6_e2m3fn", "float4_e2m1fn")
-_PROMISE = "gfloat.round_float: rounds to the format by the mode; sat replaces what is beyond by the largest number."
+_PROMISE = (
+    "gfloat.round_ndarray: rounds by the mode; with sat, what is beyond and infinity become the largest number, "
+    "without it infinity becomes infinity, or NaN where the format has none."
+)
 
 
 def _cast(target: str, rounding: str, saturate: bool) -> Candidate:

@@ -10,6 +10,9 @@ from bitquant.audit.adapters.row import Adapter, Candidate, Case, conversions
 from bitquant.formats import Format
 
 
+_WHOLE = "jax.Array.astype: the details of float-to-int casts are left to the implementation."
+
+
 def _cast(source: Format, target: Format) -> Candidate:
     def astype(x: Any) -> Any:
         import jax
@@ -22,13 +25,14 @@ def _cast(source: Format, target: Format) -> Candidate:
 
 
 def _cases() -> tuple[Case, ...]:
-    """The pairs of NumPy and ml_dtypes, whose dtypes are JAX's; but XLA has no 6-bit floats."""
-    pairs = [*conversions("numpy"), *conversions("ml_dtypes")]
+    """From 16 bits up the pairs of NumPy and ml_dtypes, whose dtypes are JAX's; but XLA has no 6-bit floats."""
+    pairs = [pair for name in ("numpy", "ml_dtypes") for pair in conversions(name) if pair[0].bits >= 16]
     whole = {"rounding": "toward_zero", "overflow": "saturate", "nan": "zero"}
     return tuple(
         Case(
             f"{source.name} to {target.name}",
             _cast(source, target),
+            _WHOLE if target.is_integer else "",
             options={
                 "source": source.name,
                 "target": target.name,

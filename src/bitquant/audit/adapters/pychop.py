@@ -14,19 +14,19 @@ _TARGETS = ("bfloat16", "float16", "tfloat32", "float8_e5m2", "float8_e4m3")
 _MODES = {"nearest_even": 1, "toward_positive": 2, "toward_negative": 3, "toward_zero": 4, "nearest_away": 8}
 
 
-def on_grid(values: Any, fmt: Format) -> Any:
-    """The codes of numbers that have to be numbers of a format.
+def on_grid(values: Any, fmt: Format, given: Any) -> Any:
+    """The codes of numbers, made of those that were given, that have to be numbers of a format.
 
     Raises
     ------
     ValueError
-        For one that is not, with its place.
+        For one that is not, with what was given.
     """
     codes = np.asarray(encode(values, fmt))
     back = np.asarray(decode(codes, fmt, np.float64))
     wrong = np.flatnonzero(~((back == values) | (np.isnan(back) & np.isnan(values))))
     if wrong.size:
-        raise ValueError(f"number {wrong[0]} of the result, {values[wrong[0]]!r}, is no {fmt.name}")
+        raise ValueError(f"{given[wrong[0]]!r} became {values[wrong[0]]!r}, which is no {fmt.name}")
     return codes
 
 
@@ -37,7 +37,7 @@ def _chop(target: Format, rounding: str) -> Candidate:
         pychop.backend("numpy")
         with np.errstate(all="ignore"):
             found = pychop.Chop(target.exponent_bits, target.significand_bits, rmode=_MODES[rounding])(x)
-        return on_grid(np.asarray(found), target)
+        return on_grid(np.asarray(found), target, x)
 
     return chop
 
@@ -47,7 +47,7 @@ def _cases() -> tuple[Case, ...]:
         Case(
             f"{source} to {target} {rounding}",
             _chop(format(target), rounding),
-            f"pychop.Chop, rmode={_MODES[rounding]}",
+            f"pychop.Chop: rmode={_MODES[rounding]} is {rounding}",
             options={"source": source, "target": target, "rounding": rounding},
         )
         for target in _TARGETS

@@ -10,7 +10,9 @@ from bitquant.audit.adapters.row import Adapter, Case
 from bitquant.audit.adapters.tensors import array, tensor
 from bitquant.formats import FP32, format
 
-_FORMULA = "PyTorch, quantization API: Q = round(x / scale + zero_point), clamped; ties are not named."
+_NAMED = "torch.quantize_per_tensor: names a scale and a zero point of a quantization formula, and not the formula."
+# What ONNX's QuantizeLinear computes as well.
+_FORMULA = "torch.fake_quantize_per_tensor_affine: std::nearby_int(input / scale) + zero_point, clamped."
 _RANGE = {True: (-128, 127), False: (0, 255)}
 # Steps for which numbers tell the codes that they stand for.
 _TELLING = (2.0**-100, 2.0**100)
@@ -165,15 +167,21 @@ def _cases() -> tuple[Case, ...]:
     for signed, code in ((True, "int8"), (False, "uint8")):
         shared: dict[str, Any] = {"signed": signed}
         cases += [
-            Case(f"{name} {code}", make(signed), _FORMULA, True, {**shared, "step_format": step})
+            Case(f"{name} {code}", make(signed), _NAMED, True, {**shared, "step_format": step})
             for name, make, step in given
         ]
         cases += [
-            Case(f"{name} {code}", _fake(signed, channels), _FORMULA, True, {**shared, "steps": _TELLING})
+            Case(
+                f"{name} {code}",
+                _fake(signed, channels),
+                _FORMULA,
+                True,
+                {**shared, "steps": _TELLING, "against": "onnx"},
+            )
             for name, channels in fakes
         ]
         cases += [
-            Case(f"{name} {scheme} {code}", _observed(name, scheme, signed), _FORMULA, True, shared)
+            Case(f"{name} {scheme} {code}", _observed(name, scheme, signed), "", True, shared)
             for name, scheme in observers
         ]
     return tuple(cases)
