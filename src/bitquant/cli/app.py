@@ -289,3 +289,62 @@ def _vectors(
     vectors.write(
         source, target, layout, flags, output, force, {"random": random, "seed": seed, "count": count}, **rules
     )
+
+
+@app.command("audit", short_help="Name the rule that a library or your own function follows, and where it differs.")
+def _audit(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WHAT]...", help="Libraries, all, or my_module:my_function. --list lists libraries."),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the libraries that can be audited, and stop.")] = False,
+    source: Annotated[
+        str, typer.Option("--from", metavar="FORMAT", help="What your function takes: an array of this format.")
+    ] = "float32",
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="FORMAT", help="What it gives: numbers or codes of this format.")
+    ] = None,
+    quantizer: Annotated[
+        bool,
+        typer.Option(
+            "--quantizer", help="It quantizes: f(x, step, zero_point) gives codes, or f(x) codes, step and zero point."
+        ),
+    ] = False,
+    bits: Annotated[int, typer.Option(metavar="2..8", help="Of a quantizer's codes.")] = 8,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="A quantizer's codes are from 0 up.")] = False,
+    dialect: Annotated[
+        str | None, typer.Option("--dialect", metavar="NAME", help="Hold it against this dialect's rules.")
+    ] = None,
+    inputs: Annotated[
+        str, typer.Option(metavar="WHICH", help="boundaries, or exhaustive: every code of the source format.")
+    ] = "boundaries",
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .npy file: tell how often these numbers differ.")
+    ] = None,
+    only: Annotated[str, typer.Option(metavar="GLOB", help="Only cases whose name matches.")] = "*",
+    limit: Annotated[float, typer.Option(metavar="S", help="Seconds that a case may take.")] = 60.0,
+    total: Annotated[float, typer.Option(metavar="S", help="Seconds that a library may take.")] = 600.0,
+    full: Annotated[bool, typer.Option("--full", help="The whole report of each case.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML; - prints it.")] = None,
+    force: Force = False,
+) -> None:
+    """Audit the conversions and quantizers of libraries, or a function of your own.
+
+    Each library is asked in a process of its own: one that crashes or hangs does not stop the others. The exit status
+    is 0 if everything is identical to the rule that it is held against, and 1 if something differs.
+    """
+    from bitquant.cli import audit
+
+    if listed:
+        audit.list_all()
+        return
+    own = any(":" in name for name in names or [])
+    if own and target is None and not quantizer:
+        raise BitquantError("say what your function gives: --to FORMAT; or --quantizer")
+    conversion = {"source": source, "target": target, **({"dialect": dialect} if dialect else {})}
+    codes: dict[str, Any] = {"source": source, "bits": bits, "signed": not unsigned}
+    codes |= {"against": dialect} if dialect else {}
+    asked = audit.works(names or [], conversion, codes, inputs, data, quantizer, only)
+    same = audit.audit(asked, limit, total, json, junit, force, full)
+    raise typer.Exit(0 if same else 1)
