@@ -9,7 +9,6 @@ import numpy as np
 from bitquant.audit.adapters.row import Adapter, Candidate, Case, conversions
 from bitquant.formats import Format
 
-
 _WHOLE = "jax.Array.astype: the details of float-to-int casts are left to the implementation."
 
 
