@@ -1,10 +1,11 @@
-"""Audits: which rule somebody else's conversion follows, and where it differs.
+"""Audits: which rule somebody else's conversion or quantizer follows, and where it differs.
 
-`audit` is for conversions; `AuditReport` is what it found.
+`audit` is for conversions, `audit_quantizer` for quantizers; `AuditReport` is what they found.
 """
 
 from bitquant.audit.conversion import audit
+from bitquant.audit.quantizers import audit_quantizer
 from bitquant.audit.report import AuditReport, Example, Nearest
 from bitquant.audit.staircase import Staircase, staircase
 
-__all__ = ["AuditReport", "Example", "Nearest", "Staircase", "audit", "staircase"]
+__all__ = ["AuditReport", "Example", "Nearest", "Staircase", "audit", "audit_quantizer", "staircase"]
