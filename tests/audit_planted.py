@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 import bitquant as bq
-from bitquant.audit.adapters import Adapter, Case
+from bitquant.auditing.adapters import Adapter, Case
 
 PAIR = {"source": "float16", "target": "float8_e5m2"}
 

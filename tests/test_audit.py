@@ -10,8 +10,8 @@ import pytest
 
 import bitquant as bq
 from auditing import Synthetic
-from bitquant.audit import audit, conversion, exhaustive
-from bitquant.audit.outcomes import PAIRS
+from bitquant.auditing import audit, conversion, exhaustive
+from bitquant.auditing.outcomes import PAIRS
 from bitquant.errors import BitquantError
 
 FORMATS = {name: bq.format(name) for name in ("float8_e5m2", "float8_e4m3", "bfloat16", "float16")}

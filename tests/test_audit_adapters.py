@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import bitquant as bq
-from bitquant.audit import audit
-from bitquant.audit.adapters import adapter, adapters
-from bitquant.audit.adapters.pychop import on_grid
+from bitquant.auditing import audit
+from bitquant.auditing.adapters import adapter, adapters
+from bitquant.auditing.adapters.pychop import on_grid
 
 SAMPLE = 7  # cases of each adapter that are asked
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bitquant.audit.adapters import adapters
+from bitquant.auditing.adapters import adapters
 from test_cli import bitquant, fails, process, works
 
 E5M2 = ("--from", "float16", "--to", "float8_e5m2")

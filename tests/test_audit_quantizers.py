@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bitquant as bq
-from bitquant.audit.quantizers import audit_quantizer
-from bitquant.audit.quantizers.axes import ARITHMETIC, elements
+from bitquant.auditing.quantizers import audit_quantizer
+from bitquant.auditing.quantizers.axes import ARITHMETIC, elements
 from bitquant.dialects.quantizers import quantizer, quantizers
 from quantizer_inputs import adversarial
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bitquant as bq
-from bitquant.audit.quantizers import audit_quantizer
+from bitquant.auditing.quantizers import audit_quantizer
 from bitquant.dialects.quantizers import quantizers
 
 ROWS = {row.name: row for row in quantizers()}

@@ -13,8 +13,8 @@ import pytest
 
 import bitquant as bq
 import reference
-from bitquant.audit import audit
-from bitquant.audit.telling import bits, exact, said
+from bitquant.auditing import audit
+from bitquant.auditing.telling import bits, exact, said
 
 TIE = 0x3F801000  # 1 + 2^-11: between 1 and 1 + 2^-10 of float16
 

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bitquant.audit.adapters import Adapter, adapter, adapters, imported
-from bitquant.audit.runner import Outcome, Work, run
-from bitquant.audit.suites import read, to_json, to_junit
+from bitquant.auditing.adapters import Adapter, adapter, adapters, imported
+from bitquant.auditing.runner import Outcome, Work, run
+from bitquant.auditing.suites import read, to_json, to_junit
 from bitquant.errors import BitquantError
 
 HERE = Path(__file__).parent
@@ -117,7 +117,7 @@ def test_limits_are_positive():
 
 def test_every_adapter_lists_its_cases_without_its_library():
     blocked = "import sys\nfor name in ('torch', 'onnx', 'onnxruntime', 'gfloat', 'jax'): sys.modules[name] = None\n"
-    asked = "from bitquant.audit.adapters import adapters\nprint(sum(len(row.cases()) for row in adapters()))"
+    asked = "from bitquant.auditing.adapters import adapters\nprint(sum(len(row.cases()) for row in adapters()))"
     done = subprocess.run([sys.executable, "-c", blocked + asked], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 300
 

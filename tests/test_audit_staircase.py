@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bitquant as bq
-from bitquant.audit import staircase
+from bitquant.auditing import staircase
 from bitquant.errors import BitquantError
 
 KINDS = ["float8_e4m3fn", "float8_e4m3fnuz", "float4_e2m1fn", "float8_e5m2", "int4", "nf4", "float8_e8m0fnu"]

@@ -12,7 +12,16 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/semantics.md", "docs/vectors.md", "docs/layer.md", "docs/calibration.md", "docs/audit.md", "docs/audit_quantizers.md"]
+    "page",
+    [
+        "README.md",
+        "docs/semantics.md",
+        "docs/vectors.md",
+        "docs/layer.md",
+        "docs/calibration.md",
+        "docs/audit.md",
+        "docs/audit_quantizers.md",
+    ],
 )
 def test_the_examples_run(page):
     failures, tried = doctest.testfile(str(ROOT / page), module_relative=False)

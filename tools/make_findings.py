@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from bitquant.audit.adapters import adapters
-from bitquant.audit.runner import STATUSES, Outcome
-from bitquant.audit.suites import read
+from bitquant.auditing.adapters import adapters
+from bitquant.auditing.runner import STATUSES, Outcome
+from bitquant.auditing.suites import read
 
 PAGE = Path(__file__).parent.parent / "docs" / "findings.md"
 NOTICE = "<!-- Written by tools/make_findings.py from the results of bitquant audit all; do not edit. -->"

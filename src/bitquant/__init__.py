@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bitquant._version import __version__
-from bitquant.audit import AuditReport, Staircase, audit, staircase
 from bitquant.calibrate import Calibration, calibrate
 from bitquant.convert import convert, converter, decode, encode, round_bits, round_to
 from bitquant.dialects import dialects
@@ -57,6 +56,8 @@ from bitquant.quantize import Quantized, Range, asymmetric, clipped, dequantize,
 from bitquant.rules import Flags, Stochastic
 
 if TYPE_CHECKING:
+    from bitquant.auditing import AuditReport, audit, audit_quantizer
+    from bitquant.auditing.staircase import Staircase, staircase
     from bitquant.blocks import BlockFormat, Blocks, block_formats, quantize_blocks, unpack_blocks
     from bitquant.calibrate.certificate import Certificate
     from bitquant.calibrate.observer import Observer
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 # Rooms that few programs enter, opened when one of their names is asked for: `import bitquant` stays quick.
 _LATER = {
+    "auditing": ("AuditReport", "Staircase", "audit", "audit_quantizer", "staircase"),
     "blocks": ("BlockFormat", "Blocks", "block_formats", "quantize_blocks", "unpack_blocks"),
     "calibrate.certificate": ("Certificate",),
     "calibrate.observer": ("Observer",),
@@ -137,6 +139,7 @@ __all__ = [
     "__version__",
     "asymmetric",
     "audit",
+    "audit_quantizer",
     "block_formats",
     "calibrate",
     "clipped",

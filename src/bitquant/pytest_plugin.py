@@ -12,12 +12,12 @@ import pytest
 def bitquant_audit(record_property: Callable[[str, object], None]) -> Callable[..., Any]:
     """Audit a conversion in a test: fails with the report where it differs, and records the verdict in JUnit's file.
 
-    Takes the arguments of `bitquant.audit.audit` and returns its report::
+    Takes the arguments of `bitquant.auditing.audit` and returns its report::
 
         def test_my_cast(bitquant_audit):
             bitquant_audit(my_cast, "float32", "bfloat16", rounding="nearest_even")
     """
-    from bitquant.audit import audit  # loaded when a test asks for it, not when pytest starts
+    from bitquant.auditing import audit  # loaded when a test asks for it, not when pytest starts
 
     def check(candidate: Callable[[Any], Any], *arguments: Any, **options: Any) -> Any:
         report = audit(candidate, *arguments, **options)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from bitquant.arrays import Array, take
-from bitquant.audit import AuditReport, audit
-from bitquant.audit.causes import places_of
-from bitquant.audit.outcomes import is_nan
-from bitquant.audit.telling import bits, exact, example_of, said
+from bitquant.auditing import AuditReport, audit
+from bitquant.auditing.causes import places_of
+from bitquant.auditing.outcomes import is_nan
+from bitquant.auditing.telling import bits, exact, example_of, said
 from bitquant.convert import source_of
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
@@ -122,7 +122,7 @@ def assert_conversion(
     Parameters
     ----------
     candidate, source, target, *arguments, **options
-        As for `bitquant.audit.audit`: rules or a dialect among them.
+        As for `bitquant.auditing.audit`: rules or a dialect among them.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def assert_matches_dialect(
     Parameters
     ----------
     candidate, source, target, **options
-        As for `bitquant.audit.audit`.
+        As for `bitquant.auditing.audit`.
     dialect : str
         By name; docs/dialects.md lists them.
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from bitquant.audit.adapters import adapters
-from bitquant.audit.runner import STATUSES, Outcome, Work, run
-from bitquant.audit.suites import to_json, to_junit
+from bitquant.auditing.adapters import adapters
+from bitquant.auditing.runner import STATUSES, Outcome, Work, run
+from bitquant.auditing.suites import to_json, to_junit
 from bitquant.cli.show import Screen
 from bitquant.errors import BitquantError
 from bitquant.files import check_place, replaced

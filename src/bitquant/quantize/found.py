@@ -215,7 +215,7 @@ def take_given(
     zero_point: NDArray[np.float64],
     extremes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Found:
-    """The parameters that a caller gives, as a row stores them; formulas may use the extremes too, where he has them."""
+    """The parameters that a caller gives, as a row stores them, and the extremes where there are any."""
     found, casts = _start(row, grid, bits, source, granularity)
     whole = (zero_point == np.rint(zero_point)).all()
     most = np.iinfo(found.dtype if row.zero_point == "code" else np.int32)

@@ -1,5 +1,0 @@
-"""Audits of quantizers: which rule another one follows, by elimination over rows of formulas."""
-
-from bitquant.audit.quantizers.auditing import audit_quantizer
-
-__all__ = ["audit_quantizer"]
