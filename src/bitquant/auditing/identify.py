@@ -171,8 +171,8 @@ def _axes(parts: Parts, kept: list[Combination], source: Format, target: Format)
     asked: tuple[set[Any], set[Any]] = (set(), set())
     for way, above, below in kept:
         one, other = parts[way, above, False], parts[way, below, True]
-        asked[0].update(one.overflow or other.overflow)
-        asked[1].update(one.small or other.small)
+        asked[0].update(one.overflow, other.overflow)
+        asked[1].update(one.small, other.small)
         overflow |= dict.fromkeys(value for value in _alive(one.overflow, other.overflow) if value)
         small |= dict.fromkeys(value for value in _alive(one.small, other.small) if value)
     rule = {}

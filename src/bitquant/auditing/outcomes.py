@@ -338,18 +338,19 @@ class Outcomes:
         magnitude = base & target.code_dtype.type(2**target.magnitude_bits - 1)
         least = 1 << target.significand_bits
         subnormal = (magnitude < least) & target.is_float
-        start = self.way.middle or classes.source  # whose numbers are rounded to the target's
+        # The smallest number that is rounded to the target.
+        finest = max(fmt.smallest_subnormal for fmt in (classes.source, self.way.middle or classes.source))
         lost: dict[str, Mask | bool] = {"gradual": False}
         if classes.subnormal.any() and not self._vanish(mode):
             lost["flush_input"] = classes.subnormal
-        if target.is_float and target.significand_bits and start.smallest_subnormal < target.smallest_normal:
+        if target.is_float and target.significand_bits and finest < target.smallest_normal:
             lost["flush_output"] = subnormal
             inputs_are_these = "flush_input" in lost and target.smallest_normal <= classes.source.smallest_normal
             if not (inputs_are_these or mode in ("down", "to_odd")):  # by which nothing tiny becomes normal
                 lost["flush_tiny"] = classes.tiny
             if "flush_input" in lost and not inputs_are_these:
                 lost["flush"] = subnormal | classes.subnormal
-        falls = start.smallest_subnormal < target.smallest_subnormal and mode not in ("up", "to_odd")
+        falls = finest < target.smallest_subnormal and mode not in ("up", "to_odd")
         found = {}
         for rule, gone in lost.items():
             result = np.where(gone, zero, base)
