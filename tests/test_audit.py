@@ -120,6 +120,13 @@ def test_double_rounding_is_named_with_the_format_between(source, middle, target
     assert audit(lambda x: bq.convert(x, target), source, target).rule["way"] == ("direct",)
 
 
+@pytest.mark.parametrize("middle", ["float32", "bfloat16"])
+def test_formats_between_are_told_apart_without_luck(middle):
+    between, aim = bq.format(middle).dtype, FORMATS["float8_e4m3"].dtype
+    report = audit(lambda x: x.astype(between).astype(aim), "float64", "float8_e4m3", random=0)
+    assert report.rule["way"] == (middle,)
+
+
 def near_smallest_normal(x):
     """Gradual underflow, but the largest eighth of the subnormal results is flushed."""
     code = Synthetic(FORMATS["float16"])(x)
