@@ -56,6 +56,17 @@ def test_every_threshold_that_differs_is_told():
     assert "128 thresholds differ" in str(found)
 
 
+def test_thresholds_far_from_the_reference_are_bisected_to_the_last_bit():
+    def shifted(x):
+        return to_int8(x * np.float32(0.37) + np.float32(0.1234))
+
+    found = staircase(shifted, "float32", "int8")
+    first = found.values[1:]
+    assert found.codes.size == 256
+    assert np.array_equal(shifted(first), found.codes[1:].view(np.int8))
+    assert np.array_equal(shifted(np.nextafter(first, np.float32(-np.inf))), found.codes[:-1].view(np.int8))
+
+
 def test_what_is_not_monotone_is_said_and_nothing_proved():
     def wave(x):
         return np.where(np.abs(x) == 3, -5, to_int8(x)).astype(np.int8)
