@@ -111,9 +111,7 @@ def difference(outcome: Outcome) -> list[str]:
     """One difference: what was seen, the first input with its numbers, the promise, a script."""
     report = outcome.report
     lines = ["", f"**{outcome.case}**: {report.get('verdict', f'{outcome.status}, {outcome.why}')}.", ""]
-    lines += (
-        [f"Documented: {outcome.promise}", ""] if outcome.promise else ["Documented: no rule that is known here.", ""]
-    )
+    lines += [f"Documented: {outcome.promise or 'no rule that is known here.'}", ""]
     lines += [f"- {fault}" for fault in report.get("faults", ())[:2]]
     for example in report.get("examples", ())[:1]:
         lines += [f"- {what}: {text}" for what, text in example.items() if what != "label"]

@@ -6,38 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from bitquant.auditing.adapters.row import Adapter, Case
+from bitquant.auditing.adapters.row import Adapter, Candidate, Case
 
-_BLOCK, _STEP = 32, 2  # numbers of a block, bytes of its step
+_STEP, _OTHERS = 2, 31  # bytes of a block's step; numbers of a block besides the one that makes the step
+_PROMISE = "gguf, quants.py: a comment says that Q8_0 has the bits of ggml's C code."
 
 
-def _block(kind: str) -> Any:
-    """What one block gives; numbers that are missing are zeros, numbers beyond the first 32 are other blocks."""
+def _blocks(kind: str) -> Candidate:
+    """Many numbers with one step: each block begins with the first number of largest magnitude, which makes it."""
 
     def quantize(x: Any) -> Any:
         from gguf import GGMLQuantizationType, quants
 
-        padded = np.zeros((1, _BLOCK), np.float32)
-        padded[0, : x.size] = x[:_BLOCK]
+        count = -(-x.size // _OTHERS)
+        padded = np.zeros(count * _OTHERS, np.float32)
+        padded[: x.size] = x
+        first = np.full((count, 1), x[np.argmax(np.abs(x))], np.float32)
+        blocks = np.concatenate([first, padded.reshape(count, _OTHERS)], 1)
         with np.errstate(all="ignore"):
-            (packed,) = quants.quantize(padded, GGMLQuantizationType[kind])
-        step, rest = float(packed[:_STEP].copy().view(np.float16)[0]), packed[_STEP:]
+            packed = quants.quantize(blocks, GGMLQuantizationType[kind])
+        step, rest = float(packed[0, :_STEP].copy().view(np.float16)[0]), packed[:, _STEP:].copy()
         if kind == "Q8_0":
-            return rest.view(np.int8)[: x.size], step, 0
-        return np.concatenate([rest & 15, rest >> 4]).astype(np.int8)[: x.size], step, 8
+            return rest.view(np.int8)[:, 1:].reshape(-1)[: x.size], step, 0
+        codes = np.concatenate([rest & 15, rest >> 4], 1)
+        return codes[:, 1:].reshape(-1)[: x.size], step, 8
 
     return quantize
 
 
 def _cases() -> tuple[Case, ...]:
     return (
-        Case("Q8_0", _block("Q8_0"), "gguf-py: bit-exact with ggml's reference code", True, {"step_format": "float16"}),
+        Case("Q8_0", _blocks("Q8_0"), _PROMISE, True, {"step_format": "float16", "against": "ggml_q8_0"}),
         Case(
             "Q4_0",
-            _block("Q4_0"),
-            "gguf-py: bit-exact with ggml's reference code",
+            _blocks("Q4_0"),
+            "",
             True,
-            {"step_format": "float16", "bits": 4, "signed": False},
+            {"step_format": "float16", "bits": 4, "signed": False, "against": "ggml_q4_0"},
         ),
     )
 

@@ -13,9 +13,9 @@ from bitquant.formats import FP32, format
 _NAMED = "torch.quantize_per_tensor: names a scale and a zero point of a quantization formula, and not the formula."
 # What ONNX's QuantizeLinear computes as well.
 _FORMULA = "torch.fake_quantize_per_tensor_affine: std::nearby_int(input / scale) + zero_point, clamped."
-_RANGE = {True: (-128, 127), False: (0, 255)}
-# Steps for which numbers tell the codes that they stand for.
+# Steps for which the number of a code tells the code.
 _TELLING = (2.0**-100, 2.0**100)
+_RANGE = {True: (-128, 127), False: (0, 255)}
 
 
 def _whole(signed: bool) -> Any:
@@ -113,7 +113,7 @@ def _exported_per_channel(signed: bool) -> tuple[Any, Any]:
 
 
 def _fake(signed: bool, channels: bool) -> Any:
-    """Fake quantization gives numbers; which code each stands for is told by a division that is exact enough."""
+    """Fake quantization gives the numbers of its codes, in the type of its input."""
 
     def quantize(x: Any, step: float, zero_point: int) -> Any:
         import torch
@@ -124,8 +124,7 @@ def _fake(signed: bool, channels: bool) -> Any:
         else:
             numbers = tensor(x, format(x.dtype))
             found = torch.fake_quantize_per_tensor_affine(numbers, step, zero_point, *_RANGE[signed])
-        values = array(found, format(x.dtype)).astype(np.float64)
-        return (np.rint(values / step) + zero_point).astype(np.int64)
+        return array(found, format(x.dtype))
 
     return quantize
 
@@ -166,20 +165,12 @@ def _cases() -> tuple[Case, ...]:
     cases = []
     for signed, code in ((True, "int8"), (False, "uint8")):
         shared: dict[str, Any] = {"signed": signed}
+        told = {**shared, "form": "numbers", "against": "onnx", "steps": _TELLING}
         cases += [
             Case(f"{name} {code}", make(signed), _NAMED, True, {**shared, "step_format": step})
             for name, make, step in given
         ]
-        cases += [
-            Case(
-                f"{name} {code}",
-                _fake(signed, channels),
-                _FORMULA,
-                True,
-                {**shared, "steps": _TELLING, "against": "onnx"},
-            )
-            for name, channels in fakes
-        ]
+        cases += [Case(f"{name} {code}", _fake(signed, channels), _FORMULA, True, told) for name, channels in fakes]
         cases += [
             Case(f"{name} {scheme} {code}", _observed(name, scheme, signed), "", True, shared)
             for name, scheme in observers
