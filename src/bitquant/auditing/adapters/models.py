@@ -28,15 +28,20 @@ def kind(name: str) -> int:
     """The number that ONNX has for a format."""
     from onnx import TensorProto
 
-    return int(getattr(TensorProto, _NAMES.get(name, name.upper())))
+    return int(getattr(TensorProto, _name(name)))
 
 
 def script(source: Format, target: Format, saturate: int) -> str:
     """The line that makes the model of a Cast by ONNX's own parser."""
-    attributes = f"to = {kind(target.name)}" + (f", saturate = {saturate}" if _saturates(target.name) else "")
-    start, end = (f"{_NAMES.get(fmt.name, fmt.name).lower()}[N]" for fmt in (source, target))
+    attributes = "to = %d" + (f", saturate = {saturate}" if _saturates(target.name) else "")
+    start, end = (f"{_name(fmt.name).lower()}[N]" for fmt in (source, target))
     head = f'<ir_version: {_IR}, opset_import: ["" : {_OPSET}]>'
-    return f"model = onnx.parser.parse_model('{head} g ({start} x) => ({end} y) {{ y = Cast <{attributes}> (x) }}')"
+    model = f"{head} g ({start} x) => ({end} y) {{ y = Cast <{attributes}> (x) }}"
+    return f"model = onnx.parser.parse_model('{model}' % onnx.TensorProto.{_name(target.name)})"
+
+
+def _name(name: str) -> str:
+    return _NAMES.get(name, name.upper())
 
 
 def _saturates(target: str) -> bool:
