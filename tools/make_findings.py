@@ -60,9 +60,10 @@ def summary(found: dict[str, list[Outcome]]) -> list[str]:
     rows = []
     for name, group in found.items():
         counts = [sum(outcome.status == status for outcome in group) for status in STATUSES]
+        named = sum(outcome.status == "differs" and bool(outcome.report["dialects"]) for outcome in group)
         versions = ", ".join(f"{package} {version}" for package, version in group[0].versions.items())
-        rows.append((f"[{titles[name]}](#{name})", versions or "–", *(str(count) for count in counts)))
-    return table(("library", "versions", *STATUSES), rows)
+        rows.append((f"[{titles[name]}](#{name})", versions or "–", *map(str, counts), str(named)))
+    return table(("library", "versions", *STATUSES, "by a known rule"), rows)
 
 
 def matrix(found: dict[str, list[Outcome]]) -> list[str]:
@@ -136,10 +137,13 @@ def page(found: dict[str, list[Outcome]]) -> str:
         *summary(found),
         "",
         *(f"- *{status}*: {meaning}." for status, meaning in STATUSES.items()),
+        "- *by a known rule*: of those that differ, how many agree in everything with a row of [dialects](dialects.md) or of",
+        "  [quantizers](quantizers.md).",
         "",
         "## Conversions",
         "",
-        "What differs, by cause; empty where the library has no such conversion, or was not asked.",
+        "What differs, by cause; *at fault*: it raised, or gave what the format does not have; empty where the library has",
+        "no such conversion, or was not asked.",
         "",
         *matrix(found),
         *(line for name, group in found.items() for line in library(name, group)),
