@@ -7,7 +7,7 @@ import pytest
 
 import bitquant as bq
 from bitquant.errors import BitquantError
-from bitquant.testing import assert_codes_equal, assert_conversion, assert_matches_dialect
+from bitquant.testing import assert_codes_equal, assert_conversion, assert_matches_dialect, assert_quantizer
 
 pytest_plugins = ["pytester"]
 
@@ -77,6 +77,16 @@ def test_a_dialect_is_matched_or_not():
         assert_matches_dialect(cast, "ml_dtypes", "float16", "float8_e4m3fn")
 
 
+def test_a_quantizer_matches_a_dialect_or_not():
+    def quantizer(x, step, zero_point):
+        return bq.quantize(x, dialect="xnnpack", step=step, zero_point=zero_point).codes
+
+    assert assert_quantizer(quantizer, against="xnnpack").identical
+    assert "xnnpack" in assert_matches_dialect(quantizer, "xnnpack").dialects
+    with pytest.raises(AssertionError, match=r"(?s)differs from dialect tflite.*ties: to even"):
+        assert_matches_dialect(quantizer, "tflite")
+
+
 def test_the_fixture_passes_fails_and_records(pytester):
     pytester.makepyfile(
         """
@@ -87,13 +97,16 @@ def test_the_fixture_passes_fails_and_records(pytester):
 
         def test_wrong(bitquant_audit):
             bitquant_audit(lambda x: bq.encode(x, "float8_e5m2", rounding="RTZ"), "float16", "float8_e5m2")
+
+        def test_quantizer(bitquant_audit_quantizer):
+            bitquant_audit_quantizer(lambda x, s, z: bq.quantize(x, dialect="onnx", step=s, zero_point=z).codes)
         """
     )
     result = pytester.runpytest_subprocess(
         "-p", "bitquant.pytest_plugin", "-p", "no:cacheprovider", "--junitxml=out.xml"
     )
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["*differs from the exact conversion*", "*rounding*toward_zero*"])
     xml = (pytester.path / "out.xml").read_text()
-    assert xml.count("bitquant_verdict") == 2
+    assert xml.count("bitquant_verdict") == 3
     assert "identical to the exact conversion" in xml

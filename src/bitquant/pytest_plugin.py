@@ -1,4 +1,4 @@
-"""A pytest plugin: the fixture `bitquant_audit`, for tests of somebody's conversion."""
+"""A pytest plugin: the fixtures `bitquant_audit` and `bitquant_audit_quantizer`, for tests of somebody's own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+Record = Callable[[str, object], None]
+
 
 @pytest.fixture
-def bitquant_audit(record_property: Callable[[str, object], None]) -> Callable[..., Any]:
+def bitquant_audit(record_property: Record) -> Callable[..., Any]:
     """Audit a conversion in a test: fails with the report where it differs, and records the verdict in JUnit's file.
 
     Takes the arguments of `bitquant.auditing.audit` and returns its report::
@@ -19,9 +21,27 @@ def bitquant_audit(record_property: Callable[[str, object], None]) -> Callable[.
     """
     from bitquant.auditing import audit  # loaded when a test asks for it, not when pytest starts
 
-    def check(candidate: Callable[[Any], Any], *arguments: Any, **options: Any) -> Any:
+    return _checked(audit, record_property)
+
+
+@pytest.fixture
+def bitquant_audit_quantizer(record_property: Record) -> Callable[..., Any]:
+    """Audit a quantizer in a test, as `bitquant_audit` does a conversion.
+
+    Takes the arguments of `bitquant.auditing.audit_quantizer` and returns its report::
+
+        def test_my_quantizer(bitquant_audit_quantizer):
+            bitquant_audit_quantizer(my_quantizer, against="onnxruntime")
+    """
+    from bitquant.auditing import audit_quantizer
+
+    return _checked(audit_quantizer, record_property)
+
+
+def _checked(audit: Callable[..., Any], record: Record) -> Callable[..., Any]:
+    def check(candidate: Any, *arguments: Any, **options: Any) -> Any:
         report = audit(candidate, *arguments, **options)
-        record_property("bitquant_verdict", f"{report.title}: {report.verdict}")
+        record("bitquant_verdict", f"{report.title}: {report.verdict}")
         if not report.identical:
             pytest.fail(str(report), pytrace=False)
         return report

@@ -1,6 +1,6 @@
-"""Assertions for tests of conversions, whose messages show bits and causes.
+"""Assertions for tests of conversions and quantizers, whose messages show bits and causes.
 
-With pytest, the fixture `bitquant_audit` of `bitquant.pytest_plugin` does the same and keeps the verdict.
+With pytest, the fixtures of `bitquant.pytest_plugin` do the same and keep the verdict.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bitquant.arrays import Array, take
-from bitquant.auditing import AuditReport, audit
+from bitquant.auditing import AuditReport, audit, audit_quantizer
 from bitquant.auditing.causes import places_of
 from bitquant.auditing.outcomes import is_nan
 from bitquant.auditing.telling import bits, exact, example_of, said
@@ -19,7 +19,7 @@ from bitquant.convert import source_of
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
 
-__all__ = ["assert_codes_equal", "assert_conversion", "assert_matches_dialect"]
+__all__ = ["assert_codes_equal", "assert_conversion", "assert_matches_dialect", "assert_quantizer"]
 
 _SHOWN = 3  # differences that a message tells
 
@@ -136,30 +136,73 @@ def assert_conversion(
     >>> assert_conversion(lambda x: x.astype(np.float16), "float32", "float16").identical
     True
     """
-    report = audit(candidate, source, target, *arguments, **options)
+    return _identical(audit(candidate, source, target, *arguments, **options))
+
+
+def assert_quantizer(candidate: Any, *arguments: Any, **options: Any) -> AuditReport:
+    """Assert that a quantizer is identical to the exact one, or to the dialect ``against=``, and return the report.
+
+    Parameters
+    ----------
+    candidate, *arguments, **options
+        As for `bitquant.auditing.audit_quantizer`.
+
+    Raises
+    ------
+    AssertionError
+        With the whole report: rule, causes, first mismatches, reproducer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bitquant.testing import assert_quantizer
+    >>> def mine(x, step, zero_point):
+    ...     return np.clip(np.rint(x / np.float32(step)) + np.float32(zero_point), -128, 127).astype(np.int8)
+    >>> assert_quantizer(mine, against="onnx", steps=(2**-100, 2**100)).identical
+    True
+    """
+    return _identical(audit_quantizer(candidate, *arguments, **options))
+
+
+def _identical(report: AuditReport) -> AuditReport:
     if not report.identical:
         raise AssertionError(str(report))
     return report
 
 
 def assert_matches_dialect(
-    candidate: Callable[[Any], Any], dialect: str, source: Any, target: Any, **options: Any
+    candidate: Any, dialect: str, source: Any = "float32", target: Any = None, **options: Any
 ) -> AuditReport:
-    """Assert that a conversion gives what a dialect gives, and return the report.
+    """Assert that a conversion, or a quantizer, gives what a dialect gives, and return the report.
 
     Parameters
     ----------
-    candidate, source, target, **options
-        As for `bitquant.auditing.audit`.
+    candidate : callable, or pair of callables
+        A conversion, as for `bitquant.auditing.audit`, if there is a target; else a quantizer, as for
+        `bitquant.auditing.audit_quantizer`.
     dialect : str
-        By name; docs/dialects.md lists them.
+        By name: of docs/dialects.md for a conversion, of docs/quantizers.md for a quantizer.
+    source, target : Format, str or dtype
+    **options
+        Of either audit.
+
+    Raises
+    ------
+    AssertionError
+        With the whole report.
 
     Examples
     --------
     >>> import ml_dtypes
+    >>> import bitquant as bq
     >>> from bitquant.testing import assert_matches_dialect
     >>> cast = lambda x: x.astype(ml_dtypes.bfloat16)
     >>> assert_matches_dialect(cast, "ml_dtypes", "float32", "bfloat16").dialects[:2]
     ('onnx', 'onnx_nosaturate')
+    >>> quantizer = lambda x, step, zero: bq.quantize(x, dialect="tflite", step=step, zero_point=zero).codes
+    >>> assert_matches_dialect(quantizer, "tflite").identical
+    True
     """
+    if target is None:
+        return assert_quantizer(candidate, against=dialect, source=source, **options)
     return assert_conversion(candidate, source, target, dialect=dialect, **options)
