@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Row: TypeAlias = tuple[str, str]
 Section: TypeAlias = tuple[str, list[Row]]
 
+_LEFT = "text-align:left;vertical-align:top"
 _LISTED = 6  # dialects named in a line, before the rest are counted
 
 
@@ -70,9 +71,12 @@ def html_of(report: AuditReport) -> str:
     parts = [f"<p><b>{escape(report.title)}</b>: {escape(report.verdict)}</p>"]
     for title, rows in sections(report):
         cells = "".join(
-            f"<tr><td>{escape(name)}</td><td style='text-align:left'>{escape(text)}</td></tr>" for name, text in rows
+            f"<tr><th scope='row' style='{_LEFT};font-weight:normal'>{escape(name)}</th>"
+            f"<td style='{_LEFT}'>{escape(text)}</td></tr>"
+            for name, text in rows
         )
-        parts.append(f"<p>{escape(title)}</p><table>{cells}</table>")
+        caption = f"<caption style='{_LEFT};font-weight:bold;padding-top:1em'>{escape(title)}</caption>"
+        parts.append(f"<table>{caption}{cells}</table>")
     if report.reproducer:
         parts.append(f"<details><summary>to reproduce</summary><pre>{escape(report.reproducer)}</pre></details>")
     return f"<div>{''.join(parts)}</div>"

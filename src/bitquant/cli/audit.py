@@ -17,8 +17,11 @@ from bitquant.auditing.adapters import adapters
 from bitquant.auditing.runner import STATUSES, Outcome, Work, run
 from bitquant.auditing.suites import to_json, to_junit
 from bitquant.cli.show import Screen
+from bitquant.dialects import dialect
+from bitquant.dialects.quantizers import quantizer
 from bitquant.errors import BitquantError
 from bitquant.files import check_place, replaced
+from bitquant.formats import format
 
 INPUTS = ("boundaries", "exhaustive")
 _STYLES = {"identical": "green", "differs": "yellow", "unasked": "dim"}
@@ -39,7 +42,7 @@ def list_all() -> None:
 def works(
     names: list[str],
     conversion: dict[str, Any],
-    quantizer: dict[str, Any],
+    codes: dict[str, Any],
     inputs: str,
     data: Path | None,
     is_quantizer: bool,
@@ -50,6 +53,8 @@ def works(
         raise BitquantError(f"--inputs {inputs}: choose {' or '.join(INPUTS)}")
     if not names:
         raise BitquantError("name what to audit: a library, all, or my_module:my_function; --list lists the libraries")
+    if any(":" in name for name in names):
+        _known(conversion, codes, is_quantizer)
     sys.path.insert(0, os.getcwd())  # where the caller's own modules are
     shared = {} if data is None else {"data": _numbers(data)}
     every = [row.name for row in adapters()]
@@ -58,7 +63,7 @@ def works(
     for name in asked:
         own = ":" in name
         given = {**(conversion if own else {}), **shared, "inputs": inputs}
-        work = Work(name, given, {**(quantizer if own else {}), **shared}, is_quantizer, only)
+        work = Work(name, given, {**(codes if own else {}), **shared}, is_quantizer, only)
         if work.adapter().missing() is None and not work.cases() and len(asked) == 1:
             raise BitquantError(f"{name} has no case that is called {only}")
         found.append(work)
@@ -90,6 +95,18 @@ def audit(
         _totals(screen, found)
     # A library that is not here is no difference; a case for which there was no time may be one.
     return all(outcome.status == "identical" or not outcome.case for outcome in found)
+
+
+def _known(conversion: dict[str, Any], codes: dict[str, Any], is_quantizer: bool) -> None:
+    """Refuse unknown names here: in the process of an audit they would be what became of the case."""
+    format(conversion["source"])
+    if is_quantizer:
+        if "against" in codes:
+            quantizer(codes["against"])
+        return
+    format(conversion["target"])
+    if "dialect" in conversion:
+        dialect(conversion["dialect"])
 
 
 def _numbers(path: Path) -> Any:
