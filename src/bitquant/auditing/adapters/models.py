@@ -28,19 +28,20 @@ def kind(name: str) -> int:
     """The number that ONNX has for a format."""
     from onnx import TensorProto
 
-    return int(getattr(TensorProto, _name(name)))
+    return int(getattr(TensorProto, name_of(name)))
 
 
 def script(source: Format, target: Format, saturate: int) -> str:
     """The line that makes the model of a Cast by ONNX's own parser."""
     attributes = "to = %d" + (f", saturate = {saturate}" if _saturates(target.name) else "")
-    start, end = (f"{_name(fmt.name).lower()}[N]" for fmt in (source, target))
+    start, end = (f"{name_of(fmt.name).lower()}[N]" for fmt in (source, target))
     head = f'<ir_version: {_IR}, opset_import: ["" : {_OPSET}]>'
     model = f"{head} g ({start} x) => ({end} y) {{ y = Cast <{attributes}> (x) }}"
-    return f"model = onnx.parser.parse_model('{model}' % onnx.TensorProto.{_name(target.name)})"
+    return f"model = onnx.parser.parse_model('{model}' % onnx.TensorProto.{name_of(target.name)})"
 
 
-def _name(name: str) -> str:
+def name_of(name: str) -> str:
+    """The name that ONNX has for a format."""
     return _NAMES.get(name, name.upper())
 
 
