@@ -423,7 +423,11 @@ class Narrowing(Rounding):
         """The magnitude with the sign of the source; a zero may drop it."""
         signed = (source >> (self.carrier.width - self.lane)).to(self.lane)
         sign = signed & (0 - magnitude | self.row.zero_drops_sign - 1)
-        return magnitude | (0 - (sign >> (self.lane - 1)) & self.row.negative_bits)
+        return self.capped(magnitude | (0 - (sign >> (self.lane - 1)) & self.row.negative_bits))
+
+    def capped(self, code):
+        """Not more than the code that all ones stand for."""
+        return smaller(code, code.constant(self.row.everything % (1 << self.lane), self.lane))
 
     def finite(self, source, random=None):
         """Design B: what the finite path writes, and the flags if they are told with it."""
@@ -444,6 +448,8 @@ class Narrowing(Rounding):
         whole = scaled.cut_off()
         if in_bytes:
             return self.raised(whole + (beyond << row.up), smaller(bits, bits.constant(1, 32)))
+        if self.mode == "stochastic":
+            return whole + beyond
         return self.lowered_zero((whole | self.lost_behind(whole, scaled)) + beyond, bits)
 
     def lost_behind(self, whole, scaled):
@@ -465,10 +471,23 @@ class Narrowing(Rounding):
     def gradual_cut(self):
         return 24 if self.row.target_size == 1 else self.row.cut
 
-    def gradual(self, source):
+    def moved(self, random):
+        """The random integer with its top bit at the first one that is cut off."""
+        cut, bits = self.gradual_cut(), self.chance["bits"]
+        up = max(cut - bits, 0)
+        return ((random >> max(bits - cut, 0)) << up) + ((1 << up) >> 1 if self.chance["nearest"] else 0)
+
+    def unsure(self, fixed):
+        """Whether what lies below the fixed point might carry."""
+        return (fixed & ((1 << self.gradual_cut()) - 1)).equals((1 << self.gradual_cut()) - 1)
+
+    def gradual(self, source, random=None):
         """Design D: what the finite path writes as bytes and half words."""
         cut, bits = self.gradual_cut(), source & 0x7FFFFFFF
         fixed = self.fixed(smaller(bits, bits.constant(self.row.limit, 32)))
+        if self.mode == "stochastic":
+            fixed = fixed + self.moved(random)
+            return self.unsure(fixed).select(self.finite(source, random)[0], self.with_sign(fixed >> cut, source))
         half = source.constant(1 << (cut - 1), 32)
         return self.with_sign((fixed + self.increment((fixed >> cut) & 1, source >> 31, half)) >> cut, source)
 
@@ -507,7 +526,7 @@ class Narrowing(Rounding):
     def run(self, source, random=None):
         """What is written for a run of this one number, and its flags: the patch loop only where it needs it."""
         if self.row.target_size < 4:
-            given, flags = self.gradual(source), self.flagged(source)
+            given, flags = self.gradual(source, random), self.flagged(source)
         else:
             given, flags = self.finite(source, random)
             flags = flags if self.mode == "stochastic" else self.flagged(source)

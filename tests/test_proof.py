@@ -79,6 +79,9 @@ def formats():
 
 
 FLOATS = formats()
+SHORT = [
+    name for name, (fmt, _) in FLOATS.items() if fmt.bits <= 16 and stages.carries(bq.FP32, bq.FP32, fmt) and fmt.zero
+]
 INTEGERS = {name: (bq.format(name), judge) for name, judge in reference.FORMATS.items() if judge.kind == "integer"}
 BOTH = FLOATS | INTEGERS
 WORDS = "exmy(5, 14)"  # the finite path from float32; float16 and narrower formats have the other one
@@ -303,6 +306,30 @@ def test_steps_are_those_of_the_kernels(target):
         assert list(zip(*kernel(codes, source, target, rounding=rounding), strict=True)) == mine, (source, name)
 
 
+@pytest.mark.parametrize("target", SHORT)
+@pytest.mark.parametrize("mode", [(3, "B"), (24, "A"), (32, "C")], ids=str)
+def test_stochastic_steps_that_count_nothing_are_those_of_the_kernels(target, mode):
+    """At random integers, too, with which everything below the last kept bit is ones, or just not."""
+    rounding, _, chance = rounding_of(mode)
+    steps = Narrowing(row_of("float32", target, rounding)[stages.Narrow])
+    judge = FLOATS[target][1]
+    pairs = []
+    for code in edges(reference.FLOAT32, judge):
+        bits, cut = chance["bits"], steps.gradual_cut()
+        fixed = steps.fixed(smaller(Int(code & 0x7FFFFFFF, 32), Int(steps.row.limit, 32))).value
+        ones = (~fixed & ((1 << cut) - 1)) << max(bits - cut, 0) >> max(cut - bits, 0)
+        below = (1 << max(bits - cut, 0)) - 1
+        pairs += [(code, random) for random in (0, ones, ones | below, max(ones - 1, 0), (1 << bits) - 1)]
+    rounding = bq.Stochastic(chance["bits"], variant=chance["variant"], random=[random for _, random in pairs])
+    x = np.array([code for code, _ in pairs], np.uint32).view(np.float32)
+    given = bq.encode(x, FLOATS[target][0], rounding=rounding).tolist()
+    assert given == [run(steps, *pair)[0] for pair in pairs]
+    right = [reference.Stochastic(chance["bits"], random, chance["variant"]) for _, random in pairs]
+    codes = [code for code, _ in pairs]
+    judged = (reference.convert(c, reference.FLOAT32, judge, rounding=r)[0] for c, r in zip(codes, right, strict=True))
+    assert given == list(judged)
+
+
 @pytest.mark.parametrize("target", FLOATS)
 def test_ordinary_steps_are_those_of_the_kernels(target):
     fmt, aim = FLOATS[target]
@@ -400,6 +427,12 @@ FIRST_STOCHASTIC = [
     ("float32", "binary8p1se", (1, "C")),
     ("float64", "bfloat16", (8, "B")),
 ]
+FIRST_UNCOUNTED = [
+    ("float32", "float16", (32, "C")),
+    ("float32", "bfloat16", (8, "B")),
+    ("float32", "float8_e4m3fn", (32, "C")),
+    ("float32", "float8_e4m3fn", (8, "A")),
+]
 ALL_INTEGERS = each(INTEGERS, [*MODES, (8, "A"), (32, "B"), (32, "C")])
 FIRST_INTEGERS = [
     *itertools.product(["float32"], ["int8"], [*MODES, (32, "C")]),
@@ -450,6 +483,11 @@ def test_narrowing_under_other_overflow_rules(proof, source, target, mode):
 )
 def test_narrowing_where_nothing_is_counted(proof, source, target, mode):
     """Numbers below the range of an unsigned format are written at once then."""
+    assert_proved(narrowing(proof, source, target, mode, counted=False))
+
+
+@pytest.mark.parametrize(("source", "target", "mode"), cases(FIRST_UNCOUNTED, ALL_STOCHASTIC), ids=str)
+def test_stochastic_narrowing_where_nothing_is_counted(proof, source, target, mode):
     assert_proved(narrowing(proof, source, target, mode, counted=False))
 
 
@@ -725,6 +763,30 @@ def test_a_wrong_range_of_ordinary_numbers_is_refuted(proof, changes):
     _, given, mask = steps.ordinary(Unbound(code, 32))
     right, flags = reference.convert(code, reference.FLOAT32, reference.FLOAT16)
     assert (given.value, mask.value) != (right, sum(FLAG_BITS[flag] for flag in flags))
+
+
+class NeverUnsure(Narrowing):
+    def unsure(self, fixed):
+        return fixed.differs(fixed)
+
+
+class MovedTooFar(Narrowing):
+    def moved(self, random):
+        return super().moved(random) << 1
+
+
+@pytest.mark.parametrize("target", ["float16", "float8_e4m3fn"])
+@pytest.mark.parametrize("model", [NeverUnsure, MovedTooFar])
+def test_a_mutant_that_counts_nothing_is_refuted(proof, model, target):
+    mode = 32, "C"
+    ask, claim, steps = narrowing(proof, "float32", target, mode, counted=False, model=model)
+    found = ask.refute(claim, promises=False)
+    code, random = found["source"], found["random"]
+    rounding = reference.Stochastic(32, random, "C")
+    right, _ = reference.convert(code, reference.FLOAT32, FLOATS[target][1], rounding=rounding)
+    assert run(steps, code, random, Unbound)[0] != right
+    x = np.array([code], np.uint32).view(np.float32)
+    assert bq.encode(x, FLOATS[target][0], rounding=bq.Stochastic(32, random=[random])).tolist() == [right]
 
 
 class TooCertain(Proposal):

@@ -274,12 +274,17 @@ def _word(target: Format, carrier: Format, rules: Rules) -> int:
 def _gradual(target: Format, rules: Rules) -> tuple[int, int, int] | None:
     """The numbers `first`, `lift` and `up` for Design D of narrow.pyx; None where a target or a rule does not allow it.
 
-    A code has to be odd where its significand is, and a subnormal FP32 number has to come out below 1.
+    A code has to be odd where its significand is, and a subnormal FP32 number has to come out below 1. Of stochastic
+    rounding, neither flags nor ties of the random integer are told there.
     """
-    stored = target.significand_bits
+    stored, chance = target.significand_bits, rules.rounding
     odd_as_code = stored > 0 or target.ties == "code"
-    if not (target.zero and odd_as_code) or isinstance(rules.rounding, Stochastic):
+    if not (target.zero and odd_as_code):
         return None
+    if isinstance(chance, Stochastic):
+        cut = FP32.significand_bits + (1 if _in_byte(target) else -stored)
+        if rules.counts or (chance.variant == "C" and chance.bits < cut):
+            return None
     up = stored + 1 if _in_byte(target) else 0
     if target.bias == FP32.bias:
         return 0, 0, up
@@ -335,11 +340,12 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
     if target.infinity and rules.overflow != "saturate":
         infinity = (largest + 1, largest + 1)
     below = undefined if rules.overflow in ("ieee", "nan", "raise") else 0
-    plain_below = below == (1 << target.magnitude_bits) - 1 and not (higher or rules.counts)
+    no_zero = higher and rules.overflow == "nan"
+    # A NaN beyond all numbers is what all ones are lowered to.
+    plain_below = below == undefined > largest and not (no_zero or rules.counts)
     lost = 0 if rules.overflow == "saturate" else undefined  # for −infinity
     keeps_payload = target.nan == "ieee" and rules.nan in ("preserve", "raise")
     first, lift, up = (_gradual(target, rules) if carrier is FP32 else None) or (0, 0, 0)
-    no_zero = higher and rules.overflow == "nan"
     return Narrow(
         carrier.code_dtype.itemsize,
         size,
@@ -363,9 +369,9 @@ def narrow(source: Format, target: Format, carrier: Format, rules: Rules, size: 
         code_parity=stored == 0 and target.ties == "code",
         sign_shift=target.magnitude_bits if target.signed else 0,
         sign_bit=sign,
-        negative_bits=sign if target.signed else below if plain_below else 0,
+        negative_bits=sign if target.signed else 2**64 - 1 if plain_below else 0,
         zero_drops_sign=not target.signed_zero,
-        everything=2**64 - 1,
+        everything=below if plain_below and not target.signed else 2**64 - 1,
         largest=largest,
         ceiling=beyond,
         always_patch=bool(flush_input or flush_output or not (target.signed or plain_below)),

@@ -28,9 +28,9 @@ cdef struct Target:
     uint32_t code_parity        # 1 where the parity of a code, not of its significand, makes it even
     uint32_t sign_shift
     uint64_t sign_bit           # 0 where the format has no sign
-    uint64_t negative_bits      # set in a negative number's code: the sign bit; or NaN's, all ones, without a sign
+    uint64_t negative_bits      # set in a negative number's code: the sign bit; or, without a sign, all ones ...
     uint64_t zero_drops_sign    # 1 where zero has no sign
-    uint64_t everything         # all ones
+    uint64_t everything         # ... which are lowered to this one, NaN; else all ones
     uint64_t largest            # magnitude of the largest finite number
     uint64_t ceiling[2]         # rounded magnitudes are lowered to this one: `largest`, or the one after it
     bint always_patch           # numbers other than infinity and NaN need the patch loop

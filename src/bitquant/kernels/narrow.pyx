@@ -36,6 +36,10 @@
 #     zero does, too, which only the modes that look at signs or at the last bit can tell from zero.
 #     For bytes there is room for all 24 bits of what does not round to zero, so that nothing sticky is needed: the last
 #     bit of a code is bit 24 of the integer. For half words it is bit `cut`, as it is in the source.
+#     Stochastic rounding adds the random integer, moved so that its top bit is the first one that is cut off: what
+#     carries there is what reaches 2^bits (rounding.pxd, Design B). Random bits below the fixed point, and what was cut
+#     off to get there, can add up to one more, which tells only where all bits are ones: such a run of 256 is rounded
+#     again, from all bits. Nothing here counts flags.
 # (E) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
 #     patch loop writes them over what the finite path left there, in the runs that need it.
 # (F) FP64 to a target of at most 26 stored bits folds the significand to 30 bits with a sticky last bit and
@@ -67,7 +71,7 @@ cdef inline lane with_sign(lane magnitude, lane signed, const Target *t) noexcep
     """The magnitude with the sign that is the top bit of `signed`."""
     cdef lane sign = signed & ((0 - magnitude) | (<lane> t.zero_drops_sign - 1))
     magnitude = magnitude | ((0 - (sign >> (8 * sizeof(lane) - 1))) & <lane> t.negative_bits)
-    # All of them are below that; it keeps GCC from packing sign and magnitude into bytes each by itself.
+    # Where all numbers are below that, it still keeps GCC from packing sign and magnitude into bytes each by itself.
     return magnitude if magnitude < <lane> t.everything else <lane> t.everything
 
 
@@ -101,12 +105,16 @@ cdef inline carrier finite(
 
 
 cdef inline uint32_t gradual(
-    const Mode mode, const uint32_t *source, code *target, const Target *t, size_t n
+    const Mode mode, const uint32_t *source, code *target, const Target *t, const uint32_t *words, bint *sure, size_t n
 ) noexcept nogil:
-    """Design D. Returns the largest magnitude of the run."""
+    """Design D. Returns the largest magnitude of the run, and under stochastic rounding whether it is right."""
     cdef Target row = t[0]
     cdef uint32_t bits, scaled, fixed, most = 0, cut = BYTE_CUT if code is uint8_t else row.cut
-    cdef uint32_t half = (<uint32_t> 1) << (cut - 1), first = row.first
+    cdef uint32_t half = (<uint32_t> 1) << (cut - 1), first = row.first, lost = 2 * half - 1, missing, least = lost
+    cdef uint32_t down = row.chance.bits - cut if row.chance.bits > cut else 0
+    cdef uint32_t up = cut - row.chance.bits if cut > row.chance.bits else 0
+    if mode == STOCHASTIC:
+        half = (((<uint32_t> 1) << up) >> 1) & (0 - row.chance.nearest)
     cdef size_t i
     for i in range(n):
         bits = source[i] & 0x7FFFFFFF
@@ -120,12 +128,19 @@ cdef inline uint32_t gradual(
                 bits = bits if bits < 1 else 1
                 fixed = fixed if fixed > bits else bits
         else:
-            fixed = fixed | <uint32_t> (bits_of_float(<float> <int32_t> fixed) != scaled)
+            if mode != STOCHASTIC:
+                fixed = fixed | <uint32_t> (bits_of_float(<float> <int32_t> fixed) != scaled)
             fixed += (bits if bits > first else first) - first
             if mode == TOWARD_POSITIVE or mode == TOWARD_NEGATIVE or mode == TO_ODD:
                 fixed = fixed & (0 - <uint32_t> (bits != 0))
-        fixed = (fixed + increment(mode, (fixed >> cut) & 1, source[i] >> 31, half)) >> cut
-        target[i] = <code> with_sign(fixed, source[i], &row)
+        if mode == STOCHASTIC:
+            fixed += ((words[i] >> down) << up) + half
+            missing = ~fixed & lost
+            least = least if least < missing else missing
+        else:
+            fixed += increment(mode, (fixed >> cut) & 1, source[i] >> 31, half)
+        target[i] = <code> with_sign(fixed >> cut, source[i], &row)
+    sure[0] = least != 0
     return most
 
 
@@ -195,18 +210,49 @@ cdef inline bint ordinary_by_mode(const carrier *source, code *target, const Tar
     return ordinary(TO_ODD, source, target, t, n)
 
 
-cdef inline uint32_t gradual_by_mode(const uint32_t *source, code *target, const Target *t, size_t n) noexcept nogil:
+cdef loop decide_by_chance(
+    const uint32_t *source, uint32_t *target, const Target *t, const uint32_t *words, size_t n
+) noexcept nogil:
+    """Design D: a run again, from all bits."""
+    finite(STOCHASTIC, source, target, t, words, n, <uint32_t> 0, <int32_t> 0)
+
+
+cdef inline uint32_t gradual_by_chance(
+    const uint32_t *source, code *target, const Target *t, const uint32_t *words, size_t n
+) noexcept nogil:
+    cdef uint32_t decided[RUN]
+    cdef uint32_t most = 0, largest
+    cdef size_t at = 0, length, i
+    cdef bint sure
+    while at < n:
+        length = n - at if n - at < RUN else RUN
+        largest = gradual(STOCHASTIC, source + at, target + at, t, words + at, &sure, length)
+        most = most if most > largest else largest
+        if not sure:
+            decide_by_chance(source + at, decided, t, words + at, length)
+            for i in range(length):
+                target[at + i] = <code> decided[i]
+        at += length
+    return most
+
+
+cdef inline uint32_t gradual_by_mode(
+    const uint32_t *source, code *target, const Target *t, const uint32_t *words, size_t n
+) noexcept nogil:
+    cdef bint sure
     if t.mode == NEAREST_EVEN:
-        return gradual(NEAREST_EVEN, source, target, t, n)
+        return gradual(NEAREST_EVEN, source, target, t, NULL, &sure, n)
     if t.mode == NEAREST_AWAY:
-        return gradual(NEAREST_AWAY, source, target, t, n)
+        return gradual(NEAREST_AWAY, source, target, t, NULL, &sure, n)
     if t.mode == TOWARD_ZERO:
-        return gradual(TOWARD_ZERO, source, target, t, n)
+        return gradual(TOWARD_ZERO, source, target, t, NULL, &sure, n)
     if t.mode == TOWARD_POSITIVE:
-        return gradual(TOWARD_POSITIVE, source, target, t, n)
+        return gradual(TOWARD_POSITIVE, source, target, t, NULL, &sure, n)
     if t.mode == TOWARD_NEGATIVE:
-        return gradual(TOWARD_NEGATIVE, source, target, t, n)
-    return gradual(TO_ODD, source, target, t, n)
+        return gradual(TOWARD_NEGATIVE, source, target, t, NULL, &sure, n)
+    if t.mode == STOCHASTIC:
+        return gradual_by_chance(source, target, t, words, n)
+    return gradual(TO_ODD, source, target, t, NULL, &sure, n)
 
 
 cdef inline carrier finite_by_mode(
@@ -251,7 +297,9 @@ cdef inline void narrow(
         hopeful = False
         length = n - at
         if code is uint8_t or code is uint16_t:
-            most = gradual_by_mode(<const uint32_t *> source + at, target + at, t, length)
+            if t.mode == STOCHASTIC:
+                words = words_of(tally, made, at, length, &t.chance)
+            most = gradual_by_mode(<const uint32_t *> source + at, target + at, t, words, length)
             if t.counted:
                 flag_in_runs(source + at, mask + at, t, length, zero, field)
         else:
