@@ -665,6 +665,28 @@ class Proposal(ToInteger):
         return (distance > self.certain()) ^ 1, q & self.row.code_mask
 
 
+class Inside(ToInteger):
+    """Design C: a number below 2^61 to an integer of 64 bits that saturates."""
+
+    UP = 9  # from the significand's own place to where the binary point lies inside the lane
+
+    def hopeful(self):
+        """Whether this is tried at all."""
+        return self.row.saturates and self.row.most[0] > 1 << 61
+
+    def end(self):
+        """Bits of the smallest magnitude that is too large."""
+        return 0x43C0000000000000
+
+    def inside(self, source):
+        """Whether a number is, and its code."""
+        negative, magnitude = source >> 63, source & ((1 << 63) - 1)
+        significand, exponent = self.unpacked(smaller(magnitude, magnitude.constant(self.end() - 1, 64)))
+        cut = at_most(0 - exponent + (self.point + self.UP), 63)
+        integer = self.round_off(significand << self.UP, cut, negative, negative & 0)
+        return magnitude < self.end(), at_least((integer ^ (0 - negative)) + negative, -self.row.most[1])
+
+
 # --- From an integer of 64 bits (whole.pyx) -----------------------------------------------------------------
 
 

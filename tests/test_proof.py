@@ -25,6 +25,7 @@ from steps import (
     FP64,
     MODES,
     FromWhole,
+    Inside,
     Int,
     Narrowing,
     Proposal,
@@ -33,6 +34,7 @@ from steps import (
     WholeToCodes,
     at_least,
     at_most,
+    bits_of,
     smaller,
 )
 
@@ -223,6 +225,15 @@ def proposal(proof, source, target, mode, model=Proposal):
     return ask, ~sure | code.equals(decided), steps
 
 
+def inside(proof, target, mode, model=Inside):
+    """What a FP64 number below 2^61 becomes is what the special cases make of it."""
+    ask, steps = proof.Question(), model(row_of("float64", target, mode)[stages.ToInteger])
+    bits = ask.any("source", 64)  # NaN, too: it is not inside
+    is_inside, code = steps.inside(bits)
+    decided, _ = steps.run(bits)
+    return ask, ~is_inside | code.equals(decided), steps
+
+
 def ordinary(proof, source, target, mode, counted, model=Narrowing, **changes):
     """Where a number is ordinary, the short path writes what the finite path writes."""
     row = SimpleNamespace(**vars(narrow_row(source, target, mode, counted=counted)) | changes)
@@ -360,6 +371,21 @@ def test_proposals_are_those_of_the_kernels(target, mode):
         assert given or not steps.hopeful()
         x = np.array(list(given), f"u{bq.format(source).bits // 8}").view(source)  # one run, all of it beyond doubt
         assert bq.encode(x, target, rounding=mode).tolist() == list(given.values())
+
+
+@pytest.mark.parametrize("target", ["int64", "uint64"])
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_inside_64_bits_are_those_of_the_kernels(target, mode):
+    steps = Inside(row_of("float64", target, mode)[stages.ToInteger])
+    assert steps.hopeful()
+    places = [bits_of(2.0**k + part, 64) for k in range(63) for part in (0, 0.5, 1.5)]
+    places = {(place + step) | sign for place in places for step in (-1, 0, 1) for sign in (0, 1 << 63)}
+    places |= set(edges(reference.FORMATS["float64"], BOTH[target][1]))
+    given = {code: steps.inside(Int(code, 64)) for code in sorted(places)}
+    mine = {code: result.value for code, (is_inside, result) in given.items() if is_inside.value}
+    assert len(mine) < len(given)
+    x = np.array(list(mine), np.uint64).view(np.float64)  # runs, all of them inside
+    assert bq.encode(x, target, rounding=mode).tolist() == list(mine.values())
 
 
 @pytest.mark.parametrize("source", ["int64", "uint64"])
@@ -521,6 +547,12 @@ def test_to_an_integer_under_other_overflow_rules(proof, source, target, overflo
 @pytest.mark.parametrize(("source", "target", "mode"), cases(FIRST_PROPOSED, ALL_PROPOSED), ids=str)
 def test_what_a_number_proposes_beyond_doubt_is_what_the_integers_decide(proof, source, target, mode):
     assert_proved(proposal(proof, source, target, mode))
+
+
+@pytest.mark.parametrize("target", ["int64", "uint64"])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_number_inside_64_bits_becomes_is_what_the_special_cases_give(proof, target, mode):
+    assert_proved(inside(proof, target, mode))
 
 
 @pytest.mark.parametrize(("source", "target", "mode"), cases(FIRST_WHOLE, ALL_WHOLE), ids=str)
@@ -801,6 +833,27 @@ def test_a_number_that_doubts_too_little_is_refuted(proof):
     sure, given = steps.proposed(Int(code, 32))
     assert sure.value
     assert given.value != reference.convert(code, reference.FLOAT32, BOTH["int8"][1], "nearest_away")[0]
+
+
+class OneBitHigher(Inside):
+    UP = 10
+
+
+class NearerTheEnd(Inside):
+    def end(self):
+        return super().end() + (1 << 52)
+
+
+def test_a_number_that_leaves_its_lane_inside_is_refuted(proof):
+    ask, claim, steps = inside(proof, "int64", "nearest_even", OneBitHigher)
+    code = ask.refute(claim, promises=False)["source"]
+    is_inside, given = steps.inside(Unbound(code, 64))
+    assert is_inside.value
+    right, _ = reference.convert(code, reference.FLOAT64, BOTH["int64"][1])
+    assert given.value != right
+    assert bq.encode(np.array([code], np.uint64).view(np.float64), "int64").tolist() == [right]
+    ask, claim, _ = inside(proof, "int64", "nearest_even", NearerTheEnd)
+    assert ask.refute(claim)["source"] & ((1 << 63) - 1) >= Inside.end(steps)
 
 
 def test_a_shift_that_c_leaves_open_is_refuted(proof):

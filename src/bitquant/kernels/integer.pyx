@@ -7,13 +7,17 @@
 # (B) The significand is doubled first, so that at least one bit is always cut: no shift by zero or less, no special
 #     case.
 # (C) Where everything saturates, a number proposes its integer first (propose.pxd), FP32 one of up to 16 bits, FP64
-#     one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the integers.
+#     one of up to 32; a run of 256 with a number on a boundary, or with NaN, goes to the integers. Where an integer of
+#     64 bits saturates, magnitudes below 2^61 need none of the special cases: such a number's significand moves to
+#     just above them, so that its binary point lies inside the lane, and at least one bit is cut. A run with another
+#     number is written again.
 # (D) Flags are a second loop over the same run, as in narrow.pyx: a threshold tells what is out of range, the bits
 #     behind the point what is inexact. Only under stochastic rounding the first loop tells.
 # (E) Bytes are written at once; other words are as wide as the lane, and shrink.pyx follows. The integers that decide
 #     are words as wide as the lane in any case: a loop of its own, so that it exists once.
 """
 
+from bitquant.kernels.fields cimport significand64
 from bitquant.kernels.machine cimport (
     bits_of_float, carrier, code, float_of_bits, int32_t, int64_t, loop, place, select, uint8_t, uint32_t, uint64_t,
 )
@@ -166,6 +170,43 @@ cdef inline bint proposed(
     return farthest <= certain
 
 
+cdef inline bint inside(
+    const Mode mode, const uint64_t *source, uint64_t *target, const Range *r, size_t n
+) noexcept nogil:
+    """Design C. Returns whether all magnitudes of the run are below 2^61; if not, the target is to be written again."""
+    cdef uint64_t negative, magnitude, integer, most = 0, one = r.one, end = 0x43C0000000000000ULL
+    cdef int64_t cut, low = <int64_t> (0 - r.most[1])
+    cdef size_t i
+    for i in range(n):
+        negative = source[i] >> 63
+        magnitude = source[i] & 0x7FFFFFFFFFFFFFFFULL
+        most = most if most > magnitude else magnitude
+        magnitude = magnitude if magnitude < end - 1 else end - 1
+        cut = 1084 - <int64_t> (magnitude >> 52)
+        cut = cut if cut < 63 else 63
+        integer = round_off(mode, significand64(magnitude) << 9, <uint64_t> cut, negative, <uint64_t> 0, one)
+        integer = (integer ^ (0 - negative)) + negative
+        target[i] = <uint64_t> (<int64_t> integer if <int64_t> integer > low else low)
+    return most < end
+
+
+cdef loop inside_by_mode(
+    const uint64_t *source, uint64_t *target, const Range *r, size_t n, bint *sure
+) noexcept nogil:
+    if r.mode == NEAREST_EVEN:
+        sure[0] = inside(NEAREST_EVEN, source, target, r, n)
+    elif r.mode == NEAREST_AWAY:
+        sure[0] = inside(NEAREST_AWAY, source, target, r, n)
+    elif r.mode == TOWARD_ZERO:
+        sure[0] = inside(TOWARD_ZERO, source, target, r, n)
+    elif r.mode == TOWARD_POSITIVE:
+        sure[0] = inside(TOWARD_POSITIVE, source, target, r, n)
+    elif r.mode == TOWARD_NEGATIVE:
+        sure[0] = inside(TOWARD_NEGATIVE, source, target, r, n)
+    else:
+        sure[0] = inside(TO_ODD, source, target, r, n)
+
+
 cdef inline void to_integer_by_mode(
     const carrier *source, carrier *target, uint8_t *overs, const Range *r, Tally *tally, size_t at, size_t n,
     place zero
@@ -230,12 +271,14 @@ cdef inline void in_runs(
     const carrier *source, code *target, uint8_t *mask, const Range *r, Tally *tally, size_t n
 ) noexcept nogil:
     cdef carrier integers[RUN]
-    cdef bint sure, hopeful = r.saturates and not r.flush_input and r.mode != STOCHASTIC
+    cdef bint sure, hopeful = r.saturates and not r.flush_input and r.mode != STOCHASTIC, wide = False
     cdef bint nearest = r.mode == NEAREST_EVEN or r.mode == NEAREST_AWAY
     # A distance below one half decides. The modes that add or subtract a half are off by 2^-16 at most below 512,
     # and by 2^-8 below 2^17; FP64 by less than 2^-18 below 2^33.
     cdef uint32_t certain = 0x3EFFFFFF if nearest else 0x3EFFF000 if r.most[0] < 500 else 0x3EFC0000
     cdef size_t at = 0, length, i
+    if carrier is uint64_t and code is uint64_t:
+        wide = hopeful and r.most[0] > <uint64_t> 1 << 61
     hopeful = hopeful and r.most[0] < (<uint64_t> 1 << (16 if sizeof(carrier) == 4 else 33))
     while at < n:
         length = n - at if n - at < RUN else RUN
@@ -247,6 +290,9 @@ cdef inline void in_runs(
                 sure = proposed_by_mode(
                     <const double *> source + at, target + at, r, length, <uint64_t> 0x3FDFFE0000000000ULL, <int64_t> 0
                 )
+        if carrier is uint64_t and code is uint64_t:
+            if wide:
+                inside_by_mode(source + at, target + at, r, length, &sure)
         if not sure:
             if carrier is uint32_t:
                 decide_32(source + at, integers, mask + at, r, tally, at, length)
