@@ -38,8 +38,8 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #include <immintrin.h>
 
-/* A vector has `size` bytes and as many counters as 64-bit lanes; the last arguments say which of them is in which lane.
- * The first half of them is in the even lanes, and their words are what the unpacking of the low halves puts together.
+/* A vector has `size` bytes and as many counters as 64-bit lanes; the last arguments say which is in which lane. The
+ * first half of them is in the even lanes, and their words are what the unpacking of the low halves puts together.
  * Counters beyond `count` are made, too, up to a whole vector. */
 #define BITQUANT_PHILOX(NAME, TARGET, size, M, MULTIPLY, MIX, EVEN, ODD, ...) \
     TARGET __attribute__((noinline)) static void NAME( \
@@ -71,7 +71,8 @@
     NAME, TARGET, 64, __m512i, BITQUANT_MULTIPLY_512, BITQUANT_MIX_512, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64, \
     0, 4, 1, 5, 2, 6, 3, 7)
 #define BITQUANT_PHILOX_256(NAME, TARGET) BITQUANT_PHILOX( \
-    NAME, TARGET, 32, __m256i, BITQUANT_MULTIPLY_256, BITQUANT_MIX, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64, 0, 2, 1, 3)
+    NAME, TARGET, 32, __m256i, BITQUANT_MULTIPLY_256, BITQUANT_MIX, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64, \
+    0, 2, 1, 3)
 #define BITQUANT_PHILOX_128(NAME, TARGET) BITQUANT_PHILOX( \
     NAME, TARGET, 16, __m128i, BITQUANT_MULTIPLY_128, BITQUANT_MIX, _mm_unpacklo_epi64, _mm_unpackhi_epi64, 0, 1)
 
