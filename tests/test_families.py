@@ -282,15 +282,36 @@ def test_codes_of_a_codebook_of_any_size_are_those_that_a_search_finds(count):
 def test_codes_of_a_codebook_are_the_references_next_to_every_threshold(count, carrier):
     steps = [float(np.float32(value)) for value in spread(count)] if carrier == "float32" else spread(count)
     fmt, judge = bq.codebook(steps), reference.codebook("judge", map(Fraction, steps))
-    start = reference.FORMATS[carrier]
     places = sorted({*range(min(count, 40)), *range(max(count - 40, 0), count)})[:-1]
+    assert_reference_next_to_thresholds(fmt, judge, carrier, places, reference.ROUNDINGS)
+
+
+BOOKS = {  # in float64: how close the values of each lie decides how its kernel finds them
+    "close together": 1 + np.arange(-40, 40) * 2.0**-22,
+    "neighbours": 3 + np.arange(200) * 2.0**-51,
+    "far apart": np.ldexp([-1.5] * 30 + [1.5] * 30, [*range(600, -600, -40), *range(-600, 600, 40)]),
+    "of two sizes": np.concatenate([np.arange(-20, 20) * 2.0**-1070, 2.0**600 + np.arange(1, 21) * 2.0**560]),
+    "down to the last": np.concatenate([[-1.7e308, -1e308], np.arange(-20, 20) * 5e-324, [1e308, 1.7e308]]),
+    "negative": -(np.arange(100, 0, -1) ** 3) / 16,
+}
+
+
+@pytest.mark.parametrize("book", BOOKS)
+def test_codes_of_a_codebook_are_the_references_however_its_values_lie(book):
+    fmt, judge = bq.codebook(BOOKS[book]), reference.codebook("judge", map(Fraction, BOOKS[book].tolist()))
+    places = [*range(0, len(BOOKS[book]) - 1, 7), len(BOOKS[book]) - 2]
+    assert_reference_next_to_thresholds(fmt, judge, "float64", places, ["nearest_even", "toward_negative"])
+
+
+def assert_reference_next_to_thresholds(fmt, judge, carrier, places, roundings):
+    start = reference.FORMATS[carrier]
     codes = set()
     for at in places:
         for value in (judge.values[at], (judge.values[at] + judge.values[at + 1]) / 2, judge.values[at + 1]):
             floor, _ = reference.floor_place(reference.as_number(value), start)
             codes |= {reference.code_at(floor + step, start, int(value < 0)) for step in (-1, 0, 1)}
     inputs = np.array(sorted(codes), bq.format(carrier).code_dtype)
-    for rounding in reference.ROUNDINGS:
+    for rounding in roundings:
         judged = [reference.convert(int(code), start, judge, rounding) for code in inputs]
         flags = bq.Flags(record=True)
         ours = bq.encode(inputs, fmt, carrier, rounding=rounding, flags=flags)

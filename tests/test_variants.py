@@ -66,7 +66,7 @@ NAMES = (
 ).split()
 FORMATS = [bq.format(name) for name in NAMES]
 FORMATS += [bq.exmy(8, 31), bq.exmy(8, 15), bq.exmy(2, 2, bias=1060, nan="negative_zero"), bq.exmy(4, 2, signed=False)]
-FORMATS += [bq.codebook(np.arange(-60, 41) ** 3 / 7, "cubes")]
+FORMATS += [bq.codebook(np.arange(-60, 41) ** 3 / 7, "cubes"), bq.codebook([-2.5, 0, 0.3], "three")]
 
 for place, (source, target) in enumerate(itertools.product(FORMATS, FORMATS)):
     codes = inputs(source)

@@ -7,10 +7,13 @@
 # (B) The bits of a carrier, with a negative number's magnitude inverted, are integers in the order of the numbers.
 #     −0 is one less than +0; a threshold at zero takes both. Integers are keys themselves, those without a sign with
 #     the top bit flipped, and thresholds are integers then.
-# (C) Up to 31 thresholds are compared with a whole run, four at a time. Of more, the first 16 bits of an input's key
-#     choose where to begin in the list, and the few thresholds that share them are searched by halves; all numbers
-#     of a run in step. The list is filled up with the largest integer; the largest code there is puts right whatever
-#     counts that too.
+# (C) A few thresholds are compared with a whole run, four at a time: as many as take no longer than what follows. Of
+#     more, a table says where in the list to begin, and the few thresholds that share an entry are searched by halves;
+#     all numbers of a run in step. An entry is for keys that are alike but for their last bits: the magnitudes below
+#     the largest threshold's, in steps of a power of two, down to one below which all share an entry. Which power
+#     leaves the fewest thresholds in an entry depends on how they lie, and is found when the stage is made, and so is
+#     how long the table has to be: a short one stays in the first-level cache. The list is filled up with the largest
+#     integer; the largest code there is puts right whatever counts that too.
 """
 
 cimport numpy as cnp
@@ -24,7 +27,10 @@ from bitquant.kernels.stage cimport INEXACT, INVALID, OVERFLOW, RUN, Block, Stag
 cnp.import_array()
 
 cdef enum:
-    FEW = 31
+    FEW_32 = 31     # in lanes of 32 bits
+    FEW_64 = 11
+
+LENGTHS = 1 << 10, 1 << 12, 1 << 15     # of a table, for either sign
 
 ctypedef fused key:
     int32_t
@@ -33,14 +39,17 @@ ctypedef fused key:
 # A codebook together with the rules, as plain numbers.
 cdef struct Book:
     const void *thresholds      # keys, ascending
-    const uint16_t *begin       # for the first 16 bits of a key, how many thresholds are below all such keys
+    const uint16_t *begin       # for each entry, negative ones too, how many thresholds are below all its keys
     const void *levels          # the values' bits, one for each code; integers: and then 1 for each that is none
     bint counted                # flags are asked for
     int64_t first               # keys of the inputs at the ends, those beyond which overflow
     int64_t last_key
     uint64_t outside            # 1 where all inputs lie beyond the ends
     uint64_t flip               # makes a key of an integer
-    uint32_t depth              # steps of the search among thresholds with the same 16 bits
+    int64_t least               # magnitudes of keys from which entries differ ...
+    int64_t most                # ... and to which
+    uint32_t down               # how many last bits of a key an entry leaves out
+    uint32_t depth              # steps of the search among thresholds with the same entry
     uint32_t few                # a multiple of 4 that takes in all thresholds, where they are few; else 0
     uint32_t last               # largest code
     uint32_t nan                # code given for NaN
@@ -54,7 +63,8 @@ cdef inline void count_thresholds(const key *keys, uint32_t *target, const Book 
     cdef key codes[RUN]
     cdef const key *thresholds = <const key *> book.thresholds
     cdef key step, a, b, c, d, last = book.last
-    cdef int down = 8 * sizeof(key) - 16
+    cdef key begun, least = <key> book.least, most = <key> book.most, negative, place
+    cdef int top = 8 * sizeof(key) - 1
     cdef uint32_t k
     cdef size_t i
     if book.few:
@@ -68,8 +78,19 @@ cdef inline void count_thresholds(const key *keys, uint32_t *target, const Book 
                 )
     else:
         for i in range(n):
-            codes[i] = book.begin[(keys[i] >> down) + 32768]
-        for k in range(book.depth):
+            negative = keys[i] >> top
+            place = keys[i] ^ negative
+            place = place if place < most else most
+            place = (place if place > least else least) - least
+            codes[i] = (place >> <key> book.down) ^ negative
+        if book.depth == 1:  # both in one loop
+            for i in range(n):
+                begun = book.begin[codes[i]]
+                codes[i] = begun + <key> (keys[i] >= thresholds[begun])
+        else:
+            for i in range(n):
+                codes[i] = book.begin[codes[i]]
+        for k in range(book.depth if book.depth > 1 else 0):
             step = (<key> 1) << (book.depth - 1 - k)
             for i in range(n):
                 codes[i] += step & (0 - <key> (keys[i] >= thresholds[codes[i] + step - 1]))
@@ -155,6 +176,31 @@ cdef loop codebook_of_integers(
     to_codebook(True, <const uint64_t *> source, <uint32_t *> target, mask, <const Book *> row, tally, n, <int64_t> 0)
 
 
+def entries_of(keys, length, least, down):
+    """Design C: the entry of each key, from −length to length − 1."""
+    negative = keys >> 63
+    return (np.clip(keys ^ negative, least, least + (length << down) - 1) - least >> down) ^ negative
+
+
+def index_of(keys, bits):
+    """Design C: the steps of the search, and of the table that leaves so few the length, `least` and `down`.
+
+    `bits` are those of a magnitude. The shortest table is taken of those that leave the fewest steps; one shorter than
+    the list is tried only where all are.
+    """
+    largest = int((keys ^ (keys >> 63)).max(initial=0))
+    found = []
+    for length in [length for length in LENGTHS if length >= len(keys)] or LENGTHS[-1:]:
+        for down in range(bits + 1 - length.bit_length()):
+            least = max((((largest >> down) + 1) << down) - (length << down), 0)
+            first = np.flatnonzero(np.diff(entries_of(keys, length, least, down), prepend=-length - 1))
+            shared = int(np.diff(first, append=len(keys)).max(initial=0))
+            found.append((shared.bit_length(), length, least, down))
+        if min(found)[0] <= 1:
+            break
+    return min(found)
+
+
 cdef class ToCodebook(Stage):
     """FP32 or FP64 bits, or integers of 8 bytes, to codes in words of 4 bytes.
 
@@ -177,18 +223,17 @@ cdef class ToCodebook(Stage):
             or not 0 <= last == cnp.PyArray_SIZE(thresholds) < 1 << 16 or not cnp.PyArray_IS_C_CONTIGUOUS(levels)
         ):
             raise ValueError("a threshold for each level but the first, of the same 4 or 8 bytes")
-        # The keys that begin with the same 16 bits lie from one of these edges to before the next.
-        edges = np.arange(-32768, 32768, dtype=np.int64) << (8 * size - 16)
-        begin = np.searchsorted(thresholds, edges)
-        shared = int(np.diff(begin, append=last).max())
+        self.book.few = (last + 3) & ~3 if last <= (FEW_32 if size == 4 else FEW_64) else 0
+        keys = thresholds.astype(np.int64)
+        self.book.depth, length, least, down = (0, 0, 0, 0) if self.book.few else index_of(keys, 8 * size - 1)
+        self.book.least, self.book.most, self.book.down = least, least + (length << down) - 1, down
+        begin = np.searchsorted(entries_of(keys, length, least, down), np.arange(-length, length))
         self.begin = begin.astype(np.uint16)
-        self.book.depth = shared.bit_length()
-        most = np.iinfo(thresholds.dtype).max
-        self.thresholds = np.append(thresholds, np.full((1 << shared.bit_length()) + 3, most, thresholds.dtype))
+        largest = np.iinfo(thresholds.dtype).max
+        self.thresholds = np.append(thresholds, np.full((1 << self.book.depth) + 3, largest, thresholds.dtype))
         self.levels = levels
-        self.book.begin = <const uint16_t *> cnp.PyArray_DATA(self.begin)
+        self.book.begin = <const uint16_t *> cnp.PyArray_DATA(self.begin) + <Py_ssize_t> length
         self.book.thresholds, self.book.levels = cnp.PyArray_DATA(self.thresholds), cnp.PyArray_DATA(levels)
-        self.book.few = (last + 3) & ~3 if last <= FEW else 0
         self.book.last = last
         self.book.counted = counted
         self.book.nan, self.book.flush_input = numbers["nan"], numbers["flush_input"]
