@@ -13,8 +13,14 @@
 # (D) Parameters are arrays with an entry per channel; blocking.pxd says which numbers are whose. What a channel's
 #     proposals need follows from them by a few operations, done once for a piece of memory that has one channel. Where
 #     each number of a piece has its own (`columns`), they are tables, made beforehand.
-# (E) The loops exist for the nearest modes together, which propose alike and differ only in ties, which are always in
-#     doubt; and for the others together: what they shift before and correct after is data.
+# (E) What a mode shifts before and corrects after is data. There are loops for the modes that correct nothing (the
+#     nearest ones, which differ only in ties, which are always in doubt, and those that round up or down), and for the
+#     two that do.
+# (F) The most frequent case, FP32 numbers of one channel whose mode corrects nothing, is proposed in fixed point
+#     (propose.pxd, Design D): one addition takes in zero point and shift, and what is left for a number is an integer
+#     clamp, a shift and the two comparisons that find doubt. With eight bits of code the fraction has fifteen, so the
+#     sum is off by 2^-15 at most, and where it is not finite it says so itself. About one run in thirty has a number in
+#     doubt; such numbers are marked, and FP64 products propose again for those alone.
 """
 
 cimport numpy as cnp
@@ -22,10 +28,10 @@ cimport numpy as cnp
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.fields cimport significand32, significand64
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, double_of_bits, int32_t, int64_t, loop, stream_block, stream_end, uint8_t,
-    uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, stream_block,
+    stream_end, uint8_t, uint32_t, uint64_t,
 )
-from bitquant.kernels.propose cimport larger, propose, real
+from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, propose, real
 from bitquant.kernels.rational cimport rounded_sum
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
@@ -35,6 +41,9 @@ from bitquant.kernels.stage cimport BLOCK, RUN, STREAMING, Stage, Tally
 import numpy as np
 
 cnp.import_array()
+
+cdef enum:
+    MARKS = RUN // 8        # words for a byte per number of a run
 
 ctypedef fused origin:
     float
@@ -60,6 +69,14 @@ cdef struct Line:
 # What a proposal needs. `least` and `most` clamp it; a distance of `certain` or more leaves it in doubt.
 cdef struct Near:
     double scale, least, most, certain
+
+
+# What a proposal in fixed point needs, and for which channel; a fraction below `doubtful` leaves it in doubt.
+cdef struct Fixed:
+    Py_ssize_t channel
+    float scale, base
+    int32_t least, most
+    uint32_t doubtful
 
 
 cdef inline void prepare(const Line *line, Py_ssize_t channel, bint narrow, Near *near) noexcept nogil:
@@ -88,6 +105,34 @@ cdef inline void prepare(const Line *line, Py_ssize_t channel, bint narrow, Near
         near.scale = near.certain = 0.0
     else:
         near.scale = scale
+
+
+cdef inline void prepare_fixed(const Line *line, Py_ssize_t channel, Fixed *point) noexcept nogil:
+    """Design F, for codes of up to 8 bits: the scale in FP32, and what is added for the lowest code to be FIXED.
+
+    Every step of a proposal is monotonic, so only the boundaries between two codes matter. How far off the sum is
+    there: scale and product by two units in the last place of the product, and the sum by one of the fraction, whatever
+    the FPU's rounding mode. 2^-25 covers what FP64 adds to it here and subnormal numbers that the FPU takes for zero.
+    So much, rounded up to what the base can hold, is added too: a sum that exceeds an integer by less than twice that
+    may belong on its other side.
+    """
+    cdef Near near
+    cdef double zero_point = line.zero_point[channel], shift = line.shift
+    cdef double below = zero_point - line.low, above = line.high - zero_point
+    cdef double base = FIXED + 0.5 + shift + below, unit, off
+    cdef double error = (larger(larger(below, -below), larger(above, -above)) - 0.5 + larger(shift, -shift)) * 2.0 ** -22
+    unit = double_of_bits(((bits_of_double(larger(base, -base) + 1.0) >> 52) - 23) << 52)
+    unit = larger(unit, 1.0 / FIXED_ONE)
+    off = (<double> <int64_t> ((error + 2.0 ** -25 + 1.0 / FIXED_ONE) / unit) + 1.0) * unit
+    prepare(line, channel, True, &near)
+    point.channel = channel
+    point.least = <int32_t> bits_of_float(<float> (FIXED + 0.5))
+    point.most = point.least + (line.high - line.low) * <int32_t> FIXED_ONE
+    if near.scale == 0 or off > 0.25:
+        point.scale, point.base, point.doubtful = 0.0, float_of_bits(0x7FC00000), 0
+    else:
+        point.scale, point.base = <float> near.scale, <float> (base + off)
+        point.doubtful = <uint32_t> (2.0 * off * FIXED_ONE)
 
 
 cdef inline int32_t exact(carrier bits, const Line *line, Py_ssize_t channel) noexcept nogil:
@@ -123,8 +168,24 @@ cdef inline int32_t corrected(int32_t q, int32_t to_zero, int32_t to_odd, int32_
     return high if high < q else q
 
 
+cdef inline bint estimate_fixed(
+    const float *source, uint8_t *target, const Line *line, size_t n, const Fixed *point
+) noexcept nogil:
+    """Design F: proposals for a run. Returns whether any of them is in doubt, or not finite."""
+    cdef float scale = point.scale, base = point.base
+    cdef int32_t least = point.least, most = point.most, low = line.low, q
+    cdef uint32_t fraction, smallest = 0xFFFFFFFF, magnitude, largest = 0
+    cdef size_t i
+    for i in range(n):
+        q = fixed(source[i] * scale, base, least, most, &fraction, &magnitude)
+        target[i] = <uint8_t> (q + low)
+        smallest = smallest if smallest < fraction else fraction
+        largest = largest if largest > magnitude else magnitude
+    return (smallest < point.doubtful) | (largest >= 0x7F800000)
+
+
 cdef inline bint estimate(
-    const bint nearest, const bint columns, const origin *source, uint8_t *target, const Line *line,
+    const bint corrects, const bint columns, const origin *source, uint8_t *target, const Line *line,
     Py_ssize_t channel, size_t n, const Near *near, const real *table, carrier infinity
 ) noexcept nogil:
     """Design B: proposals for a run. Returns whether any of them is in doubt, or not finite.
@@ -148,9 +209,7 @@ cdef inline bint estimate(
     for i in range(n):
         if columns:
             scale, least, most, certain, offset = scales[i], leasts[i], mosts[i], certains[i], offsets[i]
-        u = <real> source[i] * scale
-        if not nearest:
-            u = u + shift
+        u = <real> source[i] * scale + shift
         if real is float:
             q = propose(NEAREST_EVEN, u, least, most, offset, &away32)
             if columns:
@@ -163,7 +222,7 @@ cdef inline bint estimate(
                 doubt64 = doubt64 | <uint64_t> (<int64_t> away64 >= <int64_t> bits_of_double(certain))
             else:
                 doubt64 = doubt64 | <uint64_t> (<int64_t> away64 >= <int64_t> bound64)
-        target[i] = <uint8_t> (q if nearest else corrected(q, to_zero, to_odd, low, high))
+        target[i] = <uint8_t> (corrected(q, to_zero, to_odd, low, high) if corrects else q)
         if origin is float:
             magnitude = bits_of_float(source[i]) & magnitudes
         else:
@@ -174,57 +233,93 @@ cdef inline bint estimate(
     return (doubt32 != 0) | (doubt64 != 0) | (largest >= infinity)
 
 
+cdef inline uint8_t settled(origin number, const Line *line, Py_ssize_t channel, const Near *near) noexcept nogil:
+    """The code of one number, which may be in doubt even for FP64, or not finite."""
+    cdef uint64_t away
+    cdef int32_t q
+    if origin is float:
+        if bits_of_float(number) & 0x7FFFFFFF > 0x7F800000:
+            return <uint8_t> clamped(line.zero_point[channel], line)
+        if bits_of_float(number) & 0x7FFFFFFF == 0x7F800000:
+            return <uint8_t> (line.low if bits_of_float(number) >> 31 else line.high)
+    else:
+        if bits_of_double(number) & 0x7FFFFFFFFFFFFFFFULL > 0x7FF0000000000000ULL:
+            return <uint8_t> clamped(line.zero_point[channel], line)
+        if bits_of_double(number) & 0x7FFFFFFFFFFFFFFFULL == 0x7FF0000000000000ULL:
+            return <uint8_t> (line.low if bits_of_double(number) >> 63 else line.high)
+    q = propose(
+        NEAREST_EVEN, <double> number * near.scale + line.shift, near.least, near.most, line.zero_point[channel], &away
+    )
+    if away < bits_of_double(near.certain):
+        return <uint8_t> corrected(q, line.to_zero, line.to_odd, line.low, line.high)
+    if origin is float:
+        return <uint8_t> exact(bits_of_float(number), line, channel)
+    else:
+        return <uint8_t> exact(bits_of_double(number), line, channel)
+
+
+cdef inline void count(origin number, int64_t at, Found *found) noexcept nogil:
+    """Counts a number that is not finite."""
+    cdef bint finite
+    if origin is float:
+        finite = bits_of_float(number) & 0x7FFFFFFF < 0x7F800000
+    else:
+        finite = bits_of_double(number) & 0x7FFFFFFFFFFFFFFFULL < 0x7FF0000000000000ULL
+    if not finite:
+        found.first = at if found.first < 0 else found.first
+        found.count += 1
+
+
 cdef inline void settle(
     const bint columns, const origin *source, uint8_t *target, const Line *line, Py_ssize_t channel, size_t n,
-    carrier infinity
+    int64_t at, Found *found
 ) noexcept nogil:
     """A run that holds a number in doubt even for FP64, or one that is not finite."""
-    cdef carrier bits, magnitude, magnitudes = ~(<carrier> 0) >> 1
     cdef Near near
     cdef Py_ssize_t c = channel
-    cdef int32_t q
-    cdef uint64_t away
     cdef size_t i
     prepare(line, channel, False, &near)
     for i in range(n):
         if columns:
             c = channel + <Py_ssize_t> i
             prepare(line, c, False, &near)
-        if origin is float:
-            bits = bits_of_float(source[i])
-        else:
-            bits = bits_of_double(source[i])
-        magnitude = bits & magnitudes
-        if magnitude > infinity:
-            target[i] = <uint8_t> clamped(line.zero_point[c], line)
-        elif magnitude == infinity:
-            target[i] = <uint8_t> (line.low if bits > infinity else line.high)
-        else:
-            q = propose(
-                NEAREST_EVEN, <double> source[i] * near.scale + line.shift, near.least, near.most, line.zero_point[c],
-                &away,
-            )
-            if away < bits_of_double(near.certain):
-                target[i] = <uint8_t> corrected(q, line.to_zero, line.to_odd, line.low, line.high)
-            else:
-                target[i] = <uint8_t> exact(bits, line, c)
+        target[i] = settled(source[i], line, c, &near)
+        count(source[i], at + <int64_t> i, found)
 
 
-cdef inline void count_not_finite(
-    const carrier *source, size_t n, carrier infinity, int64_t at, Found *found
-) noexcept nogil:
-    cdef carrier magnitudes = ~(<carrier> 0) >> 1
+cdef inline void mark(const float *source, uint8_t *marks, size_t n, const Fixed *point) noexcept nogil:
+    """Design F: which numbers of a run are in doubt, or not finite."""
+    cdef float scale = point.scale, base = point.base
+    cdef int32_t least = point.least, most = point.most
+    cdef uint32_t fraction, magnitude, doubtful = point.doubtful
     cdef size_t i
     for i in range(n):
-        if source[i] & magnitudes >= infinity:
-            if found.first < 0:
-                found.first = at + <int64_t> i
-            found.count += 1
+        fixed(source[i] * scale, base, least, most, &fraction, &magnitude)
+        marks[i] = (fraction < doubtful) | (magnitude >= 0x7F800000)
+
+
+cdef inline void settle_marked(
+    const float *source, uint8_t *target, const Line *line, size_t n, const Fixed *point, int64_t at, Found *found
+) noexcept nogil:
+    """Design F: the numbers of a run that its proposals in fixed point leave in doubt, or that are not finite."""
+    cdef uint64_t words[MARKS]
+    cdef uint8_t *marks = <uint8_t *> words
+    cdef Near near
+    cdef size_t i, k
+    words[(n - 1) // 8] = 0
+    mark(source, marks, n, point)
+    prepare(line, point.channel, False, &near)
+    for k in range((n + 7) // 8):
+        if words[k]:
+            for i in range(8 * k, 8 * k + 8):
+                if marks[i]:
+                    target[i] = settled(source[i], line, point.channel, &near)
+                    count(source[i], at + <int64_t> i, found)
 
 
 cdef inline void quantize_piece(
-    const bint nearest, const bint columns, const origin *source, uint8_t *target, const Line *line,
-    Py_ssize_t channel, size_t n, size_t room, carrier infinity, int64_t at, Found *found
+    const bint corrects, const bint columns, const origin *source, uint8_t *target, const Line *line,
+    Py_ssize_t channel, size_t n, size_t room, carrier infinity, int64_t at, Fixed *point, Found *found
 ) noexcept nogil:
     """Numbers of one channel, or with columns of successive ones, run by run.
 
@@ -235,50 +330,58 @@ cdef inline void quantize_piece(
     cdef Near near, fine
     cdef Py_ssize_t c = channel
     cdef bint doubt
-    prepare(line, channel, origin is float, &near)
+    if origin is float and not columns and not corrects:
+        if point.channel != channel:
+            prepare_fixed(line, channel, point)
+    else:
+        prepare(line, channel, origin is float, &near)
     while start < n:
         length = n - start if n - start < RUN else RUN
         whole = (length + 63) & ~(<size_t> 63)
         whole = whole if not columns and start + whole <= room else length
         if columns:
             c = channel + <Py_ssize_t> start
-        if origin is float:
-            doubt = estimate(
-                nearest, columns, source + start, target + start, line, c, whole, &near, line.narrow, infinity
-            )
+        if origin is float and not columns and not corrects:
+            doubt = estimate_fixed(source + start, target + start, line, whole, point)
             if doubt:
-                prepare(line, channel, False, &fine)
-                doubt = estimate(
-                    nearest, columns, source + start, target + start, line, c, length, &fine, line.wide, infinity
-                )
+                settle_marked(source + start, target + start, line, length, point, at + <int64_t> start, found)
         else:
-            doubt = estimate(
-                nearest, columns, source + start, target + start, line, c, whole, &near, line.wide, infinity
-            )
-        if doubt:
-            settle(columns, source + start, target + start, line, c, length, infinity)
-            count_not_finite(<const carrier *> (source + start), length, infinity, at + <int64_t> start, found)
+            if origin is float:
+                doubt = estimate(
+                    corrects, columns, source + start, target + start, line, c, whole, &near, line.narrow, infinity
+                )
+                if doubt:
+                    prepare(line, channel, False, &fine)
+                    doubt = estimate(
+                        corrects, columns, source + start, target + start, line, c, length, &fine, line.wide, infinity
+                    )
+            else:
+                doubt = estimate(
+                    corrects, columns, source + start, target + start, line, c, whole, &near, line.wide, infinity
+                )
+            if doubt:
+                settle(columns, source + start, target + start, line, c, length, at + <int64_t> start, found)
         start += length
 
 
 cdef inline void quantize_block(
     const bint columns, const origin *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk,
-    size_t n, carrier infinity, Found *found
+    size_t n, carrier infinity, Fixed *point, Found *found
 ) noexcept nogil:
     """A block of memory, piece by piece (Design D), by the loops of the mode (Design E)."""
     cdef size_t done = 0
     cdef Py_ssize_t length
     while done < n:
         length = piece(blocking, walk, n - done)
-        if line.mode == NEAREST_EVEN or line.mode == NEAREST_AWAY:
+        if line.to_zero | line.to_odd:
             quantize_piece(
                 True, columns, source + done, target + done, line, walk.channel, length, n - done, infinity, walk.at,
-                found,
+                point, found,
             )
         else:
             quantize_piece(
                 False, columns, source + done, target + done, line, walk.channel, length, n - done, infinity, walk.at,
-                found,
+                point, found,
             )
         walk_on(blocking, walk, length)
         done += length
@@ -292,35 +395,40 @@ cdef struct Found:
 
 
 ctypedef void (*Quantizer)(
-    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Fixed *point,
+    Found *found
 ) noexcept nogil
 
 
 cdef loop rows_32(
-    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Fixed *point,
+    Found *found
 ) noexcept nogil:
-    quantize_block(False, <const float *> source, target, line, blocking, walk, n, <uint32_t> 0x7F800000, found)
+    quantize_block(False, <const float *> source, target, line, blocking, walk, n, <uint32_t> 0x7F800000, point, found)
 
 
 cdef loop rows_64(
-    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Fixed *point,
+    Found *found
 ) noexcept nogil:
     quantize_block(
-        False, <const double *> source, target, line, blocking, walk, n, <uint64_t> 0x7FF0000000000000ULL, found
+        False, <const double *> source, target, line, blocking, walk, n, <uint64_t> 0x7FF0000000000000ULL, point, found
     )
 
 
 cdef loop columns_32(
-    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Fixed *point,
+    Found *found
 ) noexcept nogil:
-    quantize_block(True, <const float *> source, target, line, blocking, walk, n, <uint32_t> 0x7F800000, found)
+    quantize_block(True, <const float *> source, target, line, blocking, walk, n, <uint32_t> 0x7F800000, point, found)
 
 
 cdef loop columns_64(
-    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Found *found
+    const void *source, uint8_t *target, const Line *line, const Blocking *blocking, Walk *walk, size_t n, Fixed *point,
+    Found *found
 ) noexcept nogil:
     quantize_block(
-        True, <const double *> source, target, line, blocking, walk, n, <uint64_t> 0x7FF0000000000000ULL, found
+        True, <const double *> source, target, line, blocking, walk, n, <uint64_t> 0x7FF0000000000000ULL, point, found
     )
 
 
@@ -424,7 +532,9 @@ cdef class Affine:
         cdef const char *read
         cdef Tally silent
         cdef Walk walk
+        cdef Fixed point
         cdef Py_ssize_t at = start, n
+        point.channel = -1
         walk_from(&self.blocks.blocking, start, &walk)
         while at < stop:
             n = stop - at if stop - at < BLOCK else BLOCK
@@ -433,7 +543,7 @@ cdef class Affine:
                 self.widen.block(read, scratch, NULL, self.widen.row, &silent, n)
                 read = scratch
             written = <uint8_t *> scratch + 8 * BLOCK if streaming else target + at
-            self.quantizer(read, written, &self.line, &self.blocks.blocking, &walk, n, found)
+            self.quantizer(read, written, &self.line, &self.blocks.blocking, &walk, n, &point, found)
             if streaming:
                 stream_block(<char *> target + at, <const char *> written, n)
             at += n

@@ -9,6 +9,11 @@
 # (C) Boundaries lie at half-integers for the nearest modes. The other modes round down (or up), which is to the
 #     nearest of the number less (plus) one half; `toward_zero` and `to_odd` round down and then correct by sign and
 #     parity.
+# (D) Where the integers are no more than 256, fixed point is shorter: added to a number u, a FP32 `base` between whose
+#     integral part and 256 the smallest of them lies gives a sum whose low fifteen bits are a fraction, and whose next
+#     eight the integer below. A base that is too high by as much as the sum may be off makes every doubtful fraction a
+#     small one. Bits of positive FP32 numbers are ordered as their values and those of negative ones lie below, so the
+#     sum is clamped as an integer.
 """
 
 from bitquant.kernels.machine cimport (
@@ -17,6 +22,12 @@ from bitquant.kernels.machine cimport (
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
 )
+
+# Design D: what the smallest integer is in the sum, the bits of a fraction, and one.
+cdef enum:
+    FIXED = 256
+    FIXED_BITS = 15
+    FIXED_ONE = 1 << FIXED_BITS
 
 ctypedef fused real:
     float
@@ -66,3 +77,20 @@ cdef inline place propose(
     if mode == TO_ODD:
         q = q + (~q & 1)
     return q
+
+
+cdef inline int32_t fixed(
+    float u, float base, int32_t least, int32_t most, uint32_t *fraction, uint32_t *magnitude
+) noexcept nogil:
+    """Design D: an integer whose low byte counts the integers from the smallest to the one below u + base.
+
+    `least` and `most` are the bits of two sums with fractions that are in no doubt, in the smallest and the largest of
+    the integers; `magnitude` is the sum's before it is clamped, and so exceeds the bits of the largest number where u
+    is not finite.
+    """
+    cdef int32_t total = <int32_t> bits_of_float(u + base)
+    magnitude[0] = <uint32_t> total & 0x7FFFFFFF
+    total = total if total > least else least
+    total = total if total < most else most
+    fraction[0] = <uint32_t> total & (FIXED_ONE - 1)
+    return <int32_t> (<uint32_t> total >> FIXED_BITS)
