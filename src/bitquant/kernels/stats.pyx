@@ -4,12 +4,14 @@
 # (A) The bits of a floating point number, with the magnitude of a negative one turned over, are an integer in the
 #     numbers' own order. Minimum and maximum are taken of those integers: exact, indifferent to the FPU's state, and
 #     a NaN ends up beyond the infinities, so the extremes also tell whether everything was finite.
-# (B) Sums are kept in eight lanes in a fixed order, so that every CPU variant adds the same numbers in the same order.
+# (B) Where the extremes of a channel are as far from zero, which of the two comes first is found by a search that ends
+#     with it. That is rare, or the search short, and so it takes number by number.
+# (C) Sums are kept in eight lanes in a fixed order, so that every CPU variant adds the same numbers in the same order.
 """
 
 cimport numpy as cnp
 
-from bitquant.kernels.arrays cimport entries
+from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport int32_t, int64_t, loop
 from bitquant.kernels.stage cimport BLOCK, Stage, Tally
@@ -174,6 +176,73 @@ def extremes(
                 widen.block(read, scratch, NULL, widen.row, &silent, n)
                 read = scratch
             extender(read, lows, highs, finite, &blocks.blocking, &walk, n)
+            at += n
+
+
+cdef inline Py_ssize_t find_first(
+    const key *source, key *sought, key *found, const Blocking *blocking, Walk *walk, Py_ssize_t n, key infinity
+) noexcept nogil:
+    """Design B, for a block of memory; returns for how many channels it has found what they seek."""
+    cdef key magnitude, most = 0x7FFFFFFF if key is int32_t else <key> 0x7FFFFFFFFFFFFFFFLL
+    cdef Py_ssize_t done = 0, length, i, c, count = 0
+    while done < n:
+        length = piece(blocking, walk, n - done)
+        for i in range(length):
+            c = walk.channel + i if blocking.columns else walk.channel
+            magnitude = source[done + i] & most
+            if sought[c] == (magnitude if magnitude < infinity else 0):
+                found[c] = source[done + i] if magnitude < infinity else 0
+                sought[c] = -1
+                count += 1
+            if sought[c] < 0 and not blocking.columns:
+                break
+        walk_on(blocking, walk, length)
+        done += length
+    return count
+
+
+def firsts(
+    cnp.ndarray source not None, Stage widen, int word, Blocks blocks not None, cnp.ndarray sought not None,
+    cnp.ndarray found not None,
+):
+    """Fill found[channel] with the bits of the first number whose magnitude has the bits sought[channel].
+
+    Both are int32 (word 4) or int64 (word 8). A negative number there seeks nothing; what has been found becomes −1.
+    Numbers that are not finite count as 0.
+    """
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source), item = cnp.PyArray_ITEMSIZE(source), at = 0, n, left
+    cdef const char *start = <const char *> entries(source, cnp.PyArray_TYPE(source), blocks.size)
+    cdef int dtype = cnp.NPY_INT32 if word == 4 else cnp.NPY_INT64
+    cdef void *wanted = written(sought, dtype, blocks.channels)
+    cdef void *given = written(found, dtype, blocks.channels)
+    cdef char memory[8 * BLOCK + 64]
+    cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
+    cdef const char *read
+    cdef Tally silent
+    cdef Walk walk
+    if item != (word if widen is None else widen.source_size) or (widen is not None and widen.target_size != word):
+        raise ValueError("numbers are words of 4 or 8 bytes, or the stage gives such")
+    if size == 0:
+        return
+    left = (sought >= 0).sum()
+    with nogil:
+        walk_from(&blocks.blocking, 0, &walk)
+        while at < size and left:
+            n = size - at if size - at < BLOCK else BLOCK
+            read = start + at * item
+            if widen is not None:
+                widen.block(read, scratch, NULL, widen.row, &silent, n)
+                read = scratch
+            if word == 4:
+                left -= find_first(
+                    <const int32_t *> read, <int32_t *> wanted, <int32_t *> given, &blocks.blocking, &walk, n,
+                    0x7F800000,
+                )
+            else:
+                left -= find_first(
+                    <const int64_t *> read, <int64_t *> wanted, <int64_t *> given, &blocks.blocking, &walk, n,
+                    0x7FF0000000000000LL,
+                )
             at += n
 
 

@@ -57,11 +57,8 @@ def quantize_by(
         if not row.parameters(scheme):
             other = "choose the other scheme" if row.symmetric or row.asymmetric else "give step= and zero_point="
             raise BitquantError(f"the dialect {row.name} finds no {scheme} parameters: {other}")
-        ends = {}
-        if needs_peak(row, scheme):
-            if given_range is not None:
-                raise BitquantError(f"the dialect {row.name} looks at all numbers: give no range")
-            ends["peak"] = peaks(array, source, granularity)
+        if needs_peak(row, scheme) and given_range is not None:
+            raise BitquantError(f"the dialect {row.name} looks at all numbers: give no range")
         if given_range is not None:
             low, high = pair(given_range)
             lows, highs = floats(low, channels, "low"), floats(high, channels, "high")
@@ -69,7 +66,9 @@ def quantize_by(
             lows, highs = extremes(array, source, granularity, nonfinite == "raise")
         else:
             raise BitquantError("x is empty and has no range: give range= or step=")
-        ends.update(low=lows, high=highs)
+        ends = {"low": lows, "high": highs}
+        if needs_peak(row, scheme):
+            ends["peak"] = peaks(array, source, granularity, lows, highs)
         found = find(row, scheme, grid, bits, source, granularity, ends)
     codes = codes_out(out, array, found.dtype)
     if array.size:

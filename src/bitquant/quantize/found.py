@@ -17,6 +17,7 @@ from bitquant.convert import convert
 from bitquant.dialects.quantizers import Quantizer
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format, format
+from bitquant.kernels import stats
 from bitquant.kernels.blocking import Blocks
 from bitquant.kernels.formula import DefaultEnvironment, Formula
 from bitquant.layouts import in_parts
@@ -244,15 +245,25 @@ def needs_peak(row: Quantizer, scheme: str) -> bool:
     return any(uses(text.partition("=")[2].strip(), "peak") for text in row.parameters(scheme))
 
 
-def peaks(array: NDArray[Any], source: Format, granularity: Granularity) -> NDArray[np.float64]:
-    """The first number of largest magnitude in each channel; what is not finite counts as zero."""
-    numbers = convert(array.reshape(-1), FP64, source)
-    numbers = np.where(np.isfinite(numbers), numbers, 0)
-    channel = granularity.channels_of(0, numbers.size)
-    # By channel, then from the largest magnitude down, then by place.
-    order = np.lexsort((-(np.abs(numbers).view(np.int64)), channel))
-    first = np.searchsorted(channel[order], np.arange(granularity.channels))
-    found: NDArray[np.float64] = numbers[order[first]]
+def peaks(
+    array: NDArray[Any],
+    source: Format,
+    granularity: Granularity,
+    lows: NDArray[np.float64],
+    highs: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The first number of largest magnitude in each channel, given its extremes; what is not finite counts as zero."""
+    below, above = (np.abs(ends).view(np.int64) for ends in (lows, highs))
+    found = np.where(above > below, highs, lows)
+    tied = (above == below) & ((lows.view(np.int64) != highs.view(np.int64)) | (above == 0))
+    if tied.any():
+        carrier, widen = plans.to_carrier(source)
+        word = carrier.code_dtype.itemsize
+        magnitudes = convert(np.abs(highs), carrier).view(f"i{word}")
+        sought = np.where(tied, magnitudes, magnitudes.dtype.type(-1))
+        firsts = np.zeros_like(sought)
+        stats.firsts(array, widen, word, granularity.blocks, sought, firsts)
+        found[tied] = convert(firsts.view(carrier.array_dtype), FP64)[tied]
     return found
 
 

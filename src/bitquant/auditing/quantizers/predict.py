@@ -211,7 +211,7 @@ def found_by_row(
     shares, source = Granularity.of(tensors.x.shape, 0, None, None), format(tensors.source)
     extremes = {name: tensors.extremes[name] for name in ("low", "high")}
     if needs_peak(row, scheme):
-        extremes["peak"] = peaks(tensors.x, source, shares)
+        extremes["peak"] = peaks(tensors.x, source, shares, extremes["low"], extremes["high"])
     found = find(row, scheme, grid, bits, source, shares, extremes)
     codes = np.empty(tensors.x.shape, found.dtype)
     fill(found, tensors.x, codes, 1)
