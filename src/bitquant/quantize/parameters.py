@@ -414,8 +414,8 @@ def given_numbers(values: Any, channels: int, name: str) -> NDArray[np.float64] 
         values = np.float64(values)
     if isinstance(values, (np.ndarray, np.floating)) and values.dtype.kind == "f" and values.dtype.itemsize <= 8:
         numbers = convert(np.asarray(values).reshape(-1), FP64)
-        if np.isfinite(numbers).all() and numbers.size in (1, channels):
-            return np.ascontiguousarray(np.broadcast_to(numbers, channels))
+        if numbers.size in (1, channels) and np.isfinite(numbers).all():
+            return numbers if numbers.size == channels else np.full(channels, numbers[0])
     return rationals(values, channels, name)
 
 

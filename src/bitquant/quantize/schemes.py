@@ -462,6 +462,8 @@ def _float_format(step_format: Any) -> Format:
 
 def _zero_points(zero_point: Any, channels: int) -> NDArray[Any]:
     """Zero points given by a caller, one for each channel: int64 where that holds them, else Python's integers."""
+    if type(zero_point) is int and -(2**63) <= zero_point < 2**63:
+        return np.full(channels, zero_point, np.int64)
     given = np.asarray(zero_point)
     if given.dtype.kind in "iu" and given.dtype != np.uint64 and given.size in (1, channels):
         return np.broadcast_to(given.reshape(-1).astype(np.int64), channels)
