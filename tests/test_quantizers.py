@@ -318,3 +318,27 @@ def test_names_are_found_in_any_case():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert bq.quantize(np.float32([np.inf, -np.inf, 1e30]), dialect="torch", step=1e-40).codes.tolist()
+
+
+SHARES = [
+    ({}, lambda row, column: 0),
+    ({"axis": 0}, lambda row, column: row),
+    ({"axis": 1}, lambda row, column: column),
+    ({"group_size": 3}, lambda row, column: (row, column // 3)),
+    ({"block_shape": (2, 2)}, lambda row, column: (row // 2, column // 2)),
+]
+
+
+@pytest.mark.parametrize(("shares", "channel"), SHARES)
+def test_of_two_numbers_as_far_from_zero_the_first_gives_the_step(shares, channel):
+    draw = np.random.default_rng(7)
+    for _ in range(30):
+        x = (draw.integers(-2, 3, (5, 7)) * draw.choice([1.0, -1.0], (5, 7))).astype(np.float32)
+        first = {}
+        for place in np.ndindex(x.shape):
+            known = first.setdefault(channel(*place), x[place])
+            if abs(x[place]) > abs(known):
+                first[channel(*place)] = x[place]
+        expected = [float(first[each]) / -8 for each in sorted(first)]
+        found = np.ravel(bq.quantize(x, dialect="ggml_q4_0", **shares).step).tolist()
+        assert list(map(repr, found)) == list(map(repr, expected)), shares

@@ -120,7 +120,8 @@ cdef inline void prepare_fixed(const Line *line, Py_ssize_t channel, Fixed *poin
     cdef double zero_point = line.zero_point[channel], shift = line.shift
     cdef double below = zero_point - line.low, above = line.high - zero_point
     cdef double base = FIXED + 0.5 + shift + below, unit, off
-    cdef double error = (larger(larger(below, -below), larger(above, -above)) - 0.5 + larger(shift, -shift)) * 2.0 ** -22
+    cdef double farthest = larger(larger(below, -below), larger(above, -above)) - 0.5 + larger(shift, -shift)
+    cdef double error = farthest * 2.0 ** -22
     unit = double_of_bits(((bits_of_double(larger(base, -base) + 1.0) >> 52) - 23) << 52)
     unit = larger(unit, 1.0 / FIXED_ONE)
     off = (<double> <int64_t> ((error + 2.0 ** -25 + 1.0 / FIXED_ONE) / unit) + 1.0) * unit
@@ -128,7 +129,7 @@ cdef inline void prepare_fixed(const Line *line, Py_ssize_t channel, Fixed *poin
     point.channel = channel
     point.least = <int32_t> bits_of_float(<float> (FIXED + 0.5))
     point.most = point.least + (line.high - line.low) * <int32_t> FIXED_ONE
-    if near.scale == 0 or off > 0.25:
+    if near.scale == 0:
         point.scale, point.base, point.doubtful = 0.0, float_of_bits(0x7FC00000), 0
     else:
         point.scale, point.base = <float> near.scale, <float> (base + off)

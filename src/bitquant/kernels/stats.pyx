@@ -170,7 +170,7 @@ def extremes(
     with nogil:
         walk_from(&blocks.blocking, 0, &walk)
         while at < size:
-            n = size - at if size - at < BLOCK else BLOCK
+            n = size - at if widen is None or size - at < BLOCK else BLOCK
             read = start + at * item
             if widen is not None:
                 widen.block(read, scratch, NULL, widen.row, &silent, n)
