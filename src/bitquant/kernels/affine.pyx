@@ -19,7 +19,7 @@
 # (F) The most frequent case, FP32 numbers of one channel whose mode corrects nothing, is proposed in fixed point
 #     (propose.pxd, Design D): one addition takes in zero point and shift, and what is left for a number is an integer
 #     clamp, a shift and the two comparisons that find doubt. With eight bits of code the fraction has fifteen, so the
-#     sum is off by 2^-15 at most, and where it is not finite it says so itself. About one run in thirty has a number in
+#     sum is off by 2^-15 at most, and where it is not finite it says so itself. About one run in sixty has a number in
 #     doubt; such numbers are marked, and FP64 products propose again for those alone.
 """
 
@@ -28,10 +28,10 @@ cimport numpy as cnp
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.fields cimport significand32, significand64
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, stream_block,
-    stream_end, uint8_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, rounds_to_nearest,
+    stream_block, stream_end, uint8_t, uint32_t, uint64_t,
 )
-from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, propose, real
+from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, propose, real, smaller
 from bitquant.kernels.rational cimport rounded_sum
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
@@ -71,12 +71,24 @@ cdef struct Near:
     double scale, least, most, certain
 
 
-# What a proposal in fixed point needs, and for which channel; a fraction below `doubtful` leaves it in doubt.
+# What a proposal in fixed point needs, and for which channel; a fraction below `doubtful` leaves it in doubt. The base
+# is the sum's, or NaN where there is no scale.
 cdef struct Fixed:
     Py_ssize_t channel
-    float scale, base
+    float scale, base, sum_base
     int32_t least, most
     uint32_t doubtful
+
+
+cdef inline double scale_of(const Line *line, Py_ssize_t channel) noexcept nogil:
+    """A channel's scale, to within a unit in the last place; 0 where FP32 products of it may leave the normal range."""
+    cdef int32_t exponent = line.exponent[channel]
+    cdef double scale = <double> line.numerator[channel] / <double> line.denominator[channel]
+    cdef uint64_t range_of = 0
+    if exponent > -400 and exponent < 400:
+        scale = scale * double_of_bits(<uint64_t> (exponent + 1023) << 52)
+        range_of = bits_of_double(scale) >> 52
+    return scale if range_of >= 1023 - 99 and range_of <= 1023 + 99 else 0.0
 
 
 cdef inline void prepare(const Line *line, Py_ssize_t channel, bint narrow, Near *near) noexcept nogil:
@@ -86,54 +98,52 @@ cdef inline void prepare(const Line *line, Py_ssize_t channel, bint narrow, Near
     half is added; in the FPU's nearest mode by half of that. A quarter more covers what FP64 adds to it here. Subnormal
     numbers that the FPU takes for zero are off by less than 2^-126 times the largest scale.
     """
-    cdef int32_t exponent = line.exponent[channel]
-    cdef double zero_point = line.zero_point[channel]
+    cdef double zero_point = line.zero_point[channel], scale = scale_of(line, channel)
     cdef double below = zero_point - line.low, above = line.high - zero_point
     cdef double units = 2.25 if line.shift == 0 else 3.25, beyond = 1.25 if line.to_zero | line.to_odd else 0.25
-    cdef double error, scale = <double> line.numerator[channel] / <double> line.denominator[channel]
-    cdef uint64_t range_of = bits_of_double(scale) >> 52
-    error = (larger(larger(below, -below), larger(above, -above)) + 2.0) * units
+    cdef double error = (larger(larger(below, -below), larger(above, -above)) + 2.0) * units
     error = error * (2.0 ** -23 if narrow else 2.0 ** -52) + (0.0 if narrow else 2.0 ** -25)
     near.least, near.most = -below - beyond, above + beyond
     near.certain = 0.5 - error
-    if exponent > -400 and exponent < 400:
-        scale = scale * double_of_bits(<uint64_t> (exponent + 1023) << 52)
-        range_of = bits_of_double(scale) >> 52
-    else:
-        range_of = 0
-    if range_of < 1023 - 99 or range_of > 1023 + 99 or error > 0.125:
+    near.scale = scale
+    if scale == 0 or error > 0.125:
         near.scale = near.certain = 0.0
-    else:
-        near.scale = scale
 
 
 cdef inline void prepare_fixed(const Line *line, Py_ssize_t channel, Fixed *point) noexcept nogil:
     """Design F, for codes of up to 8 bits: the scale in FP32, and what is added for the lowest code to be FIXED.
 
+    Most channels share their zero point with the one before, and then all but the scale.
+    """
+    cdef double scale = scale_of(line, channel)
+    if point.channel < 0 or line.zero_point[channel] != line.zero_point[point.channel]:
+        prepare_sum(line, line.zero_point[channel], point)
+    point.channel = channel
+    point.scale = <float> scale
+    point.base = point.sum_base if scale != 0 else float_of_bits(0x7FC00000)
+
+
+cdef inline void prepare_sum(const Line *line, double zero_point, Fixed *point) noexcept nogil:
+    """Design F: what is added to a product, and which fractions of the sum leave it in doubt.
+
     Every step of a proposal is monotonic, so only the boundaries between two codes matter. How far off the sum is
     there: scale and product by two units in the last place of the product, and the sum by one of the fraction, whatever
-    the FPU's rounding mode. 2^-25 covers what FP64 adds to it here and subnormal numbers that the FPU takes for zero.
-    So much, rounded up to what the base can hold, is added too: a sum that exceeds an integer by less than twice that
-    may belong on its other side.
+    the FPU's rounding mode; by half of that where it rounds to nearest, which leaves half as many numbers in doubt.
+    2^-25 covers what FP64 adds to it here and subnormal numbers that the FPU takes for zero. So much, rounded up to what
+    the base can hold, is added too: a sum that exceeds an integer by less than twice that may belong on its other side.
+    Where that is all of the fraction, every number is in doubt.
     """
-    cdef Near near
-    cdef double zero_point = line.zero_point[channel], shift = line.shift
-    cdef double below = zero_point - line.low, above = line.high - zero_point
+    cdef double below = zero_point - line.low, above = line.high - zero_point, shift = line.shift
     cdef double base = FIXED + 0.5 + shift + below, unit, off
     cdef double farthest = larger(larger(below, -below), larger(above, -above)) - 0.5 + larger(shift, -shift)
-    cdef double error = farthest * 2.0 ** -22
+    cdef double error = (farthest * 2.0 ** -22 + 1.0 / FIXED_ONE) * (0.5 if rounds_to_nearest() else 1.0)
     unit = double_of_bits(((bits_of_double(larger(base, -base) + 1.0) >> 52) - 23) << 52)
     unit = larger(unit, 1.0 / FIXED_ONE)
-    off = (<double> <int64_t> ((error + 2.0 ** -25 + 1.0 / FIXED_ONE) / unit) + 1.0) * unit
-    prepare(line, channel, True, &near)
-    point.channel = channel
+    off = (<double> <int64_t> ((error + 2.0 ** -25) / unit) + 1.0) * unit
+    point.sum_base = <float> (base + off)
     point.least = <int32_t> bits_of_float(<float> (FIXED + 0.5))
     point.most = point.least + (line.high - line.low) * <int32_t> FIXED_ONE
-    if near.scale == 0:
-        point.scale, point.base, point.doubtful = 0.0, float_of_bits(0x7FC00000), 0
-    else:
-        point.scale, point.base = <float> near.scale, <float> (base + off)
-        point.doubtful = <uint32_t> (2.0 * off * FIXED_ONE)
+    point.doubtful = <uint32_t> smaller(2.0 * off * FIXED_ONE, FIXED_ONE)
 
 
 cdef inline int32_t exact(carrier bits, const Line *line, Py_ssize_t channel) noexcept nogil:

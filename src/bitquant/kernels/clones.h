@@ -38,6 +38,12 @@ static inline float float_of_bits(uint32_t u) { float x; memcpy(&x, &u, 4); retu
 static inline uint64_t bits_of_double(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
 static inline double double_of_bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 
+/* Whether the FPU rounds to nearest, as it does unless somebody set it otherwise. Volatile: asked each time. */
+static inline int rounds_to_nearest(void) {
+    volatile float tiny = 0x1p-26f;
+    return (1.0f + tiny == 1.0f) & (1.0f - tiny == 1.0f);
+}
+
 /* The number of bits of x; 0 for 0. */
 static inline int bit_length64(uint64_t x) {
 #if defined(__GNUC__)

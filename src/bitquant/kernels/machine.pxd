@@ -9,6 +9,7 @@ cdef extern from "clones.h" nogil:
     uint64_t bits_of_double(double x) noexcept
     double double_of_bits(uint64_t bits) noexcept
     int bit_length64(uint64_t x) noexcept
+    bint rounds_to_nearest() noexcept
     void stream_block(char *to, const char *source, size_t count) noexcept
     void stream_end() noexcept
 
