@@ -280,11 +280,89 @@ def test_the_report_tells_causes_and_the_exact_place():
     exact = bq.quantize(x, "asymmetric", step=first["step"], zero_point=int(first["zero_point"])).codes[0]
     assert exact == first["expected"] != first["received"]
     assert "exact place" in report.examples[0].facts
-    assert "Fraction" in report.reproducer
-    names = {}
-    exec(report.reproducer, names)  # it runs without this library
+
+
+def halves_up(x, step, zero_point):
+    """A quantizer that a script can import."""
+    with np.errstate(all="ignore"):
+        places = np.floor(x.astype(np.float64) / step + 0.5) + zero_point
+    return np.clip(np.nan_to_num(places), -128, 127).astype(np.int8)
+
+
+def off_by_one(codes, step, zero_point):
+    return ((codes.astype(np.float64) - zero_point + 1) * step).astype(np.float32)
+
+
+def printed(script, **names):
+    """What a script prints; its imports of this library or of this file are left out."""
+    told = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(script, {**names, "print": told.append})
+    return told
+
+
+def test_the_script_calls_the_quantizer_and_says_what_is_right():
+    report = audit_quantizer(halves_up)
     assert "bitquant" not in report.reproducer
-    assert np.clip(round(names["place"]), -128, 127) == first["expected"]
+    assert f"from {halves_up.__module__} import halves_up" in report.reproducer
+    first = report.mismatches[0]
+    x = np.array([first["input"]], np.uint32).view(F32)
+    assert printed(report.reproducer) == [f"{x[0]} gave {first['received']}; exact is {first['expected']}"]
+
+
+def test_the_script_takes_the_expression_that_is_given():
+    def mine(x, step, zero_point):
+        return halves_up(x, step, zero_point)
+
+    within = {"against": "onnx", "steps": (2.0**-9, 2.0)}
+    given = audit_quantizer(mine, **within, setup="import math", call="other(x, step, zero_point)")
+    unknown = audit_quantizer(mine, **within)
+    assert given.reproducer.splitlines()[:2] == ["import numpy as np", "import math"]
+    assert "# quantize is the function that was audited" in unknown.reproducer
+    first = given.mismatches[0]
+    end = f" gave {first['received']}; the dialect onnx gives {first['expected']}"
+    for script, name in ((given.reproducer, "other"), (unknown.reproducer, "quantize")):
+        (line,) = printed(script, **{name: mine})
+        assert line.endswith(end)
+
+
+def test_the_script_of_fake_quantization_tells_number_and_code():
+    def numbers(x, step, zero_point):
+        return ((halves_up(x, step, zero_point).astype(np.float64) - zero_point) * step).astype(np.float32)
+
+    report = audit_quantizer(numbers, form="numbers", steps=(2.0**-100, 2.0**100))
+    first = report.mismatches[0]
+    (line,) = printed(report.reproducer, quantize=numbers)
+    assert line.endswith(f", the code {first['received']}; exact is {first['expected']}")
+
+
+def test_the_script_shows_the_way_back_where_that_differs():
+    def exactly(x, step, zero_point):
+        return bq.quantize(x, "asymmetric", step=step, zero_point=zero_point, nonfinite="saturate").codes
+
+    report = audit_quantizer((exactly, off_by_one), steps=(2.0**-9, 2.0))
+    first = report.mismatches[0]
+    assert first["part"] == "values"
+    received, expected = (float(np.int64(first[name]).view(np.float64)) for name in ("received", "expected"))
+    code = np.uint64(first["input"]).astype(np.int64)
+    assert printed(report.reproducer) == [f"the code {code} gave {received!r}; exact is {expected!r}"]
+
+
+def test_the_script_repeats_a_number_whose_code_hangs_on_its_place():
+    def vectorized(x, step, zero_point):
+        codes = np.clip(np.rint(x.astype(np.float64) / step) + zero_point, -128, 127)
+        whole = x.size // 16 * 16
+        codes[:whole] = halves_up(x[:whole], step, zero_point)
+        return np.nan_to_num(codes).astype(np.int8)
+
+    report = audit_quantizer(vectorized, zero_points=(0,))
+    assert any("place in the array" in fault for fault in report.faults)
+    assert ", 64)" in report.reproducer
+    first = report.mismatches[0]
+    (line,) = printed(report.reproducer, quantize=vectorized)
+    assert " gave " in line
+    assert not line.endswith(f"gave {first['expected']}; exact is {first['expected']}")
 
 
 def test_the_axis_in_which_the_nearest_row_differs_is_named():

@@ -173,10 +173,55 @@ def test_codes_from_the_largest_magnitude_and_not_from_the_step_are_told():
 
     report = audit_quantizer(candidate)
     assert report.rule["scaling"] == ("x * (qmax / amax)",)
-    names = {}
-    exec(report.reproducer, names)
-    codes, step, _ = candidate(names["x"])
-    assert (step, codes[0]) == (names["step"], report.mismatches["received"][report.mismatches["part"] == "codes"][0])
+    told = printed(report.reproducer, candidate)
+    assert told[0] == "gave step {0!r}, zero point 0; exact is step {0!r}, zero point 0".format(
+        float(report.mismatches["step"][0])
+    )
+    received, expected = (part.partition("[")[2].rstrip("]").split(", ") for part in told[1].split(";"))
+    assert len(received) == len(expected) == 3  # the ends of the tensor, and a number
+    assert received != expected
+
+
+def printed(script, quantize):
+    """What a script prints of a quantizer that it cannot import."""
+    told = []
+    assert "# quantize is the function that was audited" in script
+    exec(script, {"quantize": quantize, "print": told.append})
+    return told
+
+
+def test_the_script_tells_parameters_that_differ():
+    def candidate(x):
+        step = float(np.abs(x).max()) / 127.5
+        codes = np.clip(np.rint(x.astype(np.float64) / step), -128, 127).astype(np.int8) if step else x.astype(np.int8)
+        return codes, step, 0
+
+    report = audit_quantizer(candidate)
+    told = printed(report.reproducer, candidate)
+    amax = max(abs(float(number)) for number in _numbers(report.reproducer))
+    assert told[0] == f"gave step {amax / 127.5!r}, zero point 0; exact is step {amax / 127!r}, zero point 0"
+    assert f"# Held against {report.reference}." in report.reproducer
+
+
+def _numbers(script):
+    names = {"quantize": lambda x: (x.astype(np.int8), 1.0, 0), "print": str}
+    exec(script, names)
+    return names["x"]
+
+
+def test_the_script_has_the_fewest_numbers_that_still_differ():
+    def candidate(x):
+        step = float(np.abs(x).max()) / 127
+        codes = np.clip(np.rint(x.astype(np.float64) / step) if step else x, -127, 127).astype(np.int8)
+        return (np.where(codes > 2, codes - 1, codes) if x.size > 300 else codes), step, 0
+
+    report = audit_quantizer(candidate)
+    assert report.wrong
+    assert 300 < _numbers(report.reproducer).size < 320
+    (_, line) = printed(report.reproducer, candidate)
+    assert " at place " in line
+    received, expected = line.partition(" gave ")[2].split("; exact is ")
+    assert int(received) == int(expected) - 1
 
 
 @pytest.mark.parametrize("scheme", ["symmetric", "asymmetric"])

@@ -14,14 +14,17 @@ from bitquant.auditing.outcomes import is_nan
 from bitquant.errors import BitquantError
 from bitquant.formats import Format
 
-__all__ = ["Candidate", "CandidateError", "Steadiness", "steadiness"]
+__all__ = ["Candidate", "CandidateError", "Steadiness", "refused", "steadiness"]
 
 _LENGTHS = (*range(1, 36), 47, 48, 49, 63, 64, 65, 66, 67, 95, 96, 97, 127, 128, 129, 255, 257, 1023, 1025)
 _VECTORS = (2, 4, 8, 16, 32, 64, 128)
 
 
 class CandidateError(Exception):
-    """A candidate did something else than to return codes; the text says what."""
+    """A candidate did something else than to return codes; the text says what.
+
+    An adapter raises it itself where its library answers with what is no code.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,8 @@ class Candidate:
         try:
             with np.errstate(all="ignore"):  # inputs are there that overflow and that are NaN
                 result = self.call(given.view(self.source.array_dtype))
+        except CandidateError:
+            raise
         except Exception as error:
             raise CandidateError(f"it raised {type(error).__name__}: {str(error) or 'no message'}") from error
         try:
@@ -59,6 +64,21 @@ class Candidate:
         if beyond:
             raise CandidateError(f"it returned {int(found.max()):#x}, which is no code of {self.target.name}")
         return found
+
+
+def refused(candidate: Candidate, codes: Array) -> Array:
+    """One of the inputs for which by itself a candidate raises or returns no codes; none if it takes each."""
+    while codes.size:
+        half = codes[: codes.size // 2 or 1]
+        try:
+            candidate(half)
+        except CandidateError:
+            if codes.size == 1:
+                break
+            codes = half
+        else:
+            codes = codes[half.size :]
+    return codes
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bitquant._version import __version__
 from bitquant.arrays import Array
 from bitquant.auditing import exhaustive
-from bitquant.auditing.candidate import Candidate, CandidateError, Steadiness, steadiness
+from bitquant.auditing.candidate import Candidate, CandidateError, Steadiness, refused, steadiness
 from bitquant.auditing.causes import causes_of, places_of
 from bitquant.auditing.identify import Identified, identify
 from bitquant.auditing.named import nearest_of, rows
@@ -51,6 +51,7 @@ def audit(
     name: str | None = None,
     setup: str | None = None,
     call: str | None = None,
+    numbers: bool = False,
     versions: Mapping[str, str] | None = None,
     **rules: Any,
 ) -> AuditReport:
@@ -78,6 +79,8 @@ def audit(
         Called with how many inputs of how many are done.
     name, setup, call : str, optional
         For the report: what is audited; and for its script the lines before, and the expression that converts ``x``.
+    numbers : bool
+        Whether `call` gives numbers, in any float dtype, in place of `target`'s dtype or codes.
     versions : mapping of str to str, optional
         Versions to report beside those of Python, NumPy and bitquant.
     **rules
@@ -122,9 +125,13 @@ def audit(
             walked = exhaustive.walk(asked, reference.expected, found.differing, found.explained, threads, progress)
         rate = _rate(asked, reference, data)
     except CandidateError as error:
-        codes, answers = np.empty(0, origin.code_dtype), np.empty(0, aim.code_dtype)
-        nothing = mismatches_of(codes, answers, answers, np.empty(0, "U48"))
-        return AuditReport(title, reference.name, 0, 0, nothing, {}, {}, (), None, (), (str(error),), versions=known)
+        first = refused(asked, codes) if numbers else codes[:0]
+        right = reference.expected(first)
+        shown = mismatches_of(first, right, right, np.full(first.size, "refused"))
+        script = _script(shown, reference, candidate, setup, call, numbers)
+        return AuditReport(
+            title, reference.name, 0, 0, shown[:0], {}, {}, (), None, (), (str(error),), (), script, known
+        )
     mismatches, causes, count = found.mismatches, found.causes, codes.size
     if walked is not None:
         found = found.with_those(walked.mismatches)
@@ -143,7 +150,7 @@ def audit(
         (*_proved(origin, everything or walked is not None, count, found), *rate),
         found.steadiness.faults,
         _examples(mismatches, reference),
-        script_of(first[0], origin, aim, candidate, setup, call) if first.size else "",
+        _script(first, reference, candidate, setup, call, numbers),
         known,
     )
 
@@ -158,6 +165,7 @@ class Reference:
     name: str
     any_nan: bool
     judges_nan: bool
+    dialect: str | None
 
     @classmethod
     def of(cls, source: Format, target: Format, given: Mapping[str, Any], any_nan: bool | None) -> Reference:
@@ -192,7 +200,7 @@ class Reference:
         exact = f"the exact conversion ({', '.join(words)})"
         name = exact if named is None else f"the dialect {dialect(named).name}{_picked(asked)}"
         any_nan = "nan" not in asked if any_nan is None else any_nan
-        return cls(source, target, rules, name, any_nan, judges)
+        return cls(source, target, rules, name, any_nan, judges, None if named is None else dialect(named).name)
 
     def expected(self, codes: Array) -> Array:
         """What each input must give."""
@@ -355,6 +363,21 @@ def _examples(mismatches: NDArray[Any], reference: Reference) -> tuple[Example, 
     return tuple(
         example_of(label, mismatches[place], reference.source, target, rounding) for label, place in shown.items()
     )
+
+
+def _script(
+    first: NDArray[Any],
+    reference: Reference,
+    candidate: Callable[[Any], Any],
+    setup: str | None,
+    call: str | None,
+    numbers: bool,
+) -> str:
+    """A script of the first mismatch, if there is one."""
+    if not first.size:
+        return ""
+    source, target = reference.source, reference.target
+    return script_of(first[0], source, target, candidate, setup, call, numbers=numbers, dialect=reference.dialect)
 
 
 def _versions() -> dict[str, str]:

@@ -42,7 +42,7 @@ STATUSES: dict[str, str] = {
     "hung": "its process was silent for longer than a case may take",
     "unasked": "not asked: something is missing here, or the library's time was up",
 }
-_SCRIPT = ("setup", "call")  # options that are no rules
+_SCRIPT = ("setup", "call", "back", "numbers")  # options that are no rules
 _WORDS = 2000  # characters of a dead process's output that are told
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -13,8 +13,9 @@ from bitquant.convert import encode
 from bitquant.formats import Format
 from bitquant.stages import nan_rules
 
-__all__ = ["exact", "example_of", "script_of"]
+__all__ = ["array_of", "exact", "example_of", "importing", "imports", "right_of", "script_of"]
 
+_PRINTED = {"−0": "-0.0", "NaN": "nan", "infinity": "inf", "−infinity": "-inf"}  # as Python prints them
 _LONG = 40  # characters of a rational, beyond which it is written with a power of two
 
 
@@ -117,26 +118,61 @@ def _directed(code: int, source: Format, target: Format, rounding: str, overflow
     return int(np.asarray(encode(np.array([code], source.code_dtype), target, source, **given))[0])
 
 
+def importing(function: Any, unknown: str) -> tuple[str, str]:
+    """The line of a script that imports a function, and its name; a comment and `unknown` where nothing imports it."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if module not in (None, "__main__", "builtins") and name is not None and name.isidentifier():
+        return f"from {module} import {name}", name
+    return f"# {unknown} is the function that was audited", unknown
+
+
+def imports(fmt: Format) -> list[str]:
+    """The lines of a script that come before an array of a format."""
+    extra = fmt.array_dtype != fmt.code_dtype and fmt.array_dtype.isbuiltin != 1
+    return ["import numpy as np", *(["import ml_dtypes"] if extra else [])]
+
+
+def array_of(codes: Iterable[int], fmt: Format) -> str:
+    """The expression that makes an array of a format's own dtype, of its codes."""
+    words, dtype = fmt.code_dtype, fmt.array_dtype
+    home = "np" if dtype.isbuiltin == 1 else "ml_dtypes"
+    view = "" if dtype == words else f".view({home}.{dtype})"
+    return f"np.array([{', '.join(f'{int(code):#x}' for code in codes)}], np.{words}){view}"
+
+
 def script_of(
-    mismatch: Any, source: Format, target: Format, candidate: Callable[[Any], Any], setup: str | None, call: str | None
+    mismatch: Any,
+    source: Format,
+    target: Format,
+    candidate: Callable[[Any], Any],
+    setup: str | None,
+    call: str | None,
+    *,
+    numbers: bool = False,
+    dialect: str | None = None,
 ) -> str:
-    """A script of a few lines that shows a mismatch with NumPy and the candidate alone."""
+    """A script of a few lines that shows a mismatch with NumPy and the candidate alone.
+
+    With `numbers` the call gives numbers in place of codes; `dialect` names the reference where it is one.
+    """
     if call is None:
-        module, name = getattr(candidate, "__module__", None), getattr(candidate, "__qualname__", None)
-        known = module not in (None, "__main__", "builtins") and name is not None and name.isidentifier()
-        setup = f"from {module} import {name}" if known else "# candidate is the function that was audited"
-        call = f"{name}(x)" if known else "candidate(x)"
-    words, dtype = source.code_dtype, source.array_dtype
-    view = "" if dtype == words else f".view({_dtype(source)})"
-    lines = ["import numpy as np"]
-    if view and dtype.isbuiltin != 1:
-        lines.append("import ml_dtypes")
-    lines += [*(setup or "").splitlines(), ""]
-    lines.append(f"x = np.array([{int(mismatch['input']):#x}], np.{words}){view}")
-    lines.append(f"y = np.asarray({call}).view(np.{target.code_dtype})")
-    lines.append(f'print(f"{{x[0]}} gave {{int(y[0]):#x}}; exact is {int(mismatch["expected"]):#x}")')
+        setup, name = importing(candidate, "candidate")
+        call = f"{name}(x)"
+    code = int(mismatch["expected"])
+    expected = _plain(code, target) if numbers else f"{code:#x}"
+    lines = [*imports(source), *(setup or "").splitlines(), "", f"x = {array_of([mismatch['input']], source)}"]
+    lines.append(f"y = np.asarray({call})" + ("" if numbers else f".view(np.{target.code_dtype})"))
+    gave = "float(y[0])" if numbers else "int(y[0]):#x"
+    lines.append(f'print(f"{{x[0]}} gave {{{gave}}}; {right_of(dialect)} {expected}")')
     return "\n".join(lines)
 
 
-def _dtype(fmt: Format) -> str:
-    return f"{'np' if fmt.array_dtype.isbuiltin == 1 else 'ml_dtypes'}.{fmt.array_dtype}"
+def right_of(dialect: str | None) -> str:
+    """What a script says before the answer that was expected."""
+    return "exact is" if dialect is None else f"the dialect {dialect} gives"
+
+
+def _plain(code: int, fmt: Format) -> str:
+    """The number of a code, as Python prints a float."""
+    value = exact(code, fmt)
+    return repr(_float(value)) if isinstance(value, Fraction) else _PRINTED[value]

@@ -30,13 +30,26 @@ def _cast(source: Format, target: Format, rounding: str) -> Candidate:
     return cast
 
 
+def _script(source: Format, target: Format, rounding: str) -> dict[str, str]:
+    bits = f"APyFloatArray.from_bits(x.view(np.{source.code_dtype}), {source.exponent_bits}, {source.significand_bits})"
+    fields = f"{target.exponent_bits}, {target.significand_bits}, {target.bias}"
+    call = f"{bits}.cast({fields}, QuantizationMode.{_MODES[rounding]}).to_bits(numpy=True)"
+    setup = "from apytypes import APyFloatArray, QuantizationMode"
+    return {"setup": setup, "call": f"{call}.astype(np.{target.code_dtype})"}
+
+
 def _cases() -> tuple[Case, ...]:
     return tuple(
         Case(
             f"{source} to {target} {rounding}",
             _cast(format(source), format(target), rounding),
             f"APyTypes, QuantizationMode.{_MODES[rounding]}",
-            options={"source": source, "target": target, "rounding": rounding},
+            options={
+                "source": source,
+                "target": target,
+                "rounding": rounding,
+                **_script(format(source), format(target), rounding),
+            },
         )
         for source in _SOURCES
         for target in _TARGETS

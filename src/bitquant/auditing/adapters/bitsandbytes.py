@@ -19,8 +19,21 @@ def _row(x: Any) -> Any:
     return codes.numpy()[0], float(largest[0] / 127), 0
 
 
+_SCRIPT = "\n".join(
+    (
+        "import bitsandbytes",
+        "import torch",
+        "",
+        "def quantize(x):",
+        "    row = torch.from_numpy(x[None])",
+        "    codes, largest, _ = torch.ops.bitsandbytes.int8_vectorwise_quant.default(row, 0.0)",
+        "    return codes.numpy()[0], (largest / 127).item(), 0",
+    )
+)
+
+
 def _cases() -> tuple[Case, ...]:
-    return (Case("int8_vectorwise_quant", _row, "", True),)
+    return (Case("int8_vectorwise_quant", _row, "", True, {"setup": _SCRIPT, "call": "quantize(x)"}),)
 
 
 ADAPTER = Adapter("bitsandbytes", "bitsandbytes' int8", ("bitsandbytes", "torch"), _cases)

@@ -38,13 +38,22 @@ def _cast(target: Format, name: str) -> Candidate:
     return pack
 
 
+def _script(target: Format, name: str) -> dict[str, str]:
+    """One number; bitstring puts the first bit first, and fills up the last byte."""
+    size = target.bits // 8
+    dtype = f"'>u{size}'" if size > 1 else "np.uint8"
+    call = f"np.frombuffer(Array('{name}', x.tolist()).tobytes(), {dtype})"
+    call += f".astype(np.uint{target.bits})" if size > 1 else "" if size else f" >> {8 - target.bits}"
+    return {"setup": "from bitstring import Array", "call": call}
+
+
 def _cases() -> tuple[Case, ...]:
     return tuple(
         Case(
             f"{source} to {target} ({name})",
             _cast(format(target), name),
             _PROMISE.format("overflow") if target.startswith("float8") else "",
-            options={"source": source, "target": target, "overflow": overflow},
+            options={"source": source, "target": target, "overflow": overflow, **_script(format(target), name)},
         )
         for target, name, overflow in _TYPES
         for source in ("float64", "float32")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitquant.auditing.adapters.row import Adapter, Case
-from bitquant.auditing.adapters.tensors import array, tensor
+from bitquant.auditing.adapters.tensors import array, script_tensor, tensor
 from bitquant.convert import convert
 from bitquant.formats import format
 
@@ -29,10 +29,23 @@ def _given(signed: bool) -> Any:
     return quantize
 
 
+def _script(source: str, signed: bool) -> dict[str, str]:
+    lines = (
+        "import torch",
+        "from brevitas.core.function_wrapper import Identity",
+        "from brevitas.core.quant import IntQuant",
+        "",
+        f"quantizer = IntQuant(narrow_range=False, signed={signed}, input_view_impl=Identity())",
+    )
+    given = f"torch.tensor([step], dtype=torch.{source}), torch.tensor(zero_point, dtype=torch.{source})"
+    call = f"quantizer.to_int({given}, torch.tensor(8.0), {script_tensor(format(source))}).detach().float().numpy()"
+    return {"setup": "\n".join(lines), "call": call}
+
+
 def _cases() -> tuple[Case, ...]:
     return tuple(
         Case(f"IntQuant {source} {code}", _given(code == "int8"), "", True,
-             {"source": source, "signed": code == "int8", "step_format": source})
+             {"source": source, "signed": code == "int8", "step_format": source, **_script(source, code == "int8")})
         for source in ("float32", "bfloat16")
         for code in ("int8", "uint8")
     )  # fmt: skip

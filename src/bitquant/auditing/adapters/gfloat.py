@@ -49,6 +49,14 @@ def _cast(target: str, rounding: str, saturate: bool) -> Candidate:
     return cast
 
 
+def _script(target: str, rounding: str, saturate: bool) -> dict[str, str]:
+    given = f"formats.{_FORMATS[target]}", f"gfloat.RoundMode.{_MODES[rounding]}"
+    code = "uint16" if target in ("float16", "bfloat16") else "uint8"
+    call = f"gfloat.round_ndarray({given[0]}, x.astype(np.float64), {given[1]}, {saturate})"
+    setup = "import gfloat\nfrom gfloat import formats"
+    return {"setup": setup, "call": f"gfloat.encode_ndarray({given[0]}, {call}).astype(np.{code})"}
+
+
 def _cases() -> tuple[Case, ...]:
     return tuple(
         Case(
@@ -60,6 +68,7 @@ def _cases() -> tuple[Case, ...]:
                 "target": target,
                 "rounding": rounding,
                 "overflow": "saturate" if saturate else "ieee",
+                **_script(target, rounding, saturate),
             },
         )
         for target in _FORMATS

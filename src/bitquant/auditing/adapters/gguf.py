@@ -34,15 +34,40 @@ def _blocks(kind: str) -> Candidate:
     return quantize
 
 
+def _script(kind: str) -> dict[str, str]:
+    """At most one block, filled up with zeros."""
+    codes = (
+        "packed[2:].view(np.int8)[:x.size]"
+        if kind == "Q8_0"
+        else "np.concatenate([packed[2:] & 15, packed[2:] >> 4])[:x.size]"
+    )
+    lines = (
+        "from gguf import GGMLQuantizationType, quants",
+        "",
+        "def quantize(x):",
+        "    block = np.zeros(32, np.float32)",
+        "    block[:x.size] = x",
+        f"    packed = quants.quantize(block, GGMLQuantizationType.{kind})",
+        f"    return {codes}, float(packed[:2].view(np.float16)[0]), {0 if kind == 'Q8_0' else 8}",
+    )
+    return {"setup": "\n".join(lines), "call": "quantize(x)"}
+
+
 def _cases() -> tuple[Case, ...]:
     return (
-        Case("Q8_0", _blocks("Q8_0"), _PROMISE, True, {"step_format": "float16", "against": "ggml_q8_0"}),
+        Case(
+            "Q8_0",
+            _blocks("Q8_0"),
+            _PROMISE,
+            True,
+            {"step_format": "float16", "against": "ggml_q8_0", **_script("Q8_0")},
+        ),
         Case(
             "Q4_0",
             _blocks("Q4_0"),
             "",
             True,
-            {"step_format": "float16", "bits": 4, "signed": False, "against": "ggml_q4_0"},
+            {"step_format": "float16", "bits": 4, "signed": False, "against": "ggml_q4_0", **_script("Q4_0")},
         ),
     )
 

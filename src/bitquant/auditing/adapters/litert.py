@@ -57,6 +57,33 @@ def _given(kernels: str, code: str) -> Any:
     return quantize
 
 
+def _script(kernels: str, code: str) -> dict[str, str]:
+    """A model of one operator, packed with the classes of LiteRT's own schema."""
+    lines = (
+        "import flatbuffers",
+        "from ai_edge_litert import interpreter as litert, schema_py_generated as tfl",
+        "",
+        "def quantize(x, step, zero_point):",
+        "    quantization = tfl.QuantizationParametersT(scale=[step], zeroPoint=[zero_point])",
+        "    numbers = tfl.TensorT([x.size], tfl.TensorType.FLOAT32, 1)",
+        f"    codes = tfl.TensorT([x.size], tfl.TensorType.{code.upper()}, 2, quantization=quantization)",
+        "    operator = tfl.OperatorT(inputs=[0], outputs=[1])",
+        "    graph = tfl.SubGraphT([numbers, codes], [0], [1], [operator])",
+        "    operation = tfl.BuiltinOperator.QUANTIZE",
+        "    kind = tfl.OperatorCodeT(operation, version=1, builtinCode=operation)",
+        "    model = tfl.ModelT(3, [kind], [graph], buffers=[tfl.BufferT() for _ in range(3)])",
+        "    builder = flatbuffers.Builder()",
+        "    builder.Finish(model.Pack(builder), b'TFL3')",
+        f"    resolver = litert.OpResolverType.{_KERNELS[kernels]}",
+        "    run = litert.Interpreter(model_content=bytes(builder.Output()), experimental_op_resolver_type=resolver)",
+        "    run.allocate_tensors()",
+        "    run.set_tensor(0, x)",
+        "    run.invoke()",
+        "    return run.get_tensor(1)",
+    )
+    return {"setup": "\n".join(lines), "call": "quantize(x, step, zero_point)"}
+
+
 def _cases() -> tuple[Case, ...]:
     """XNNPACK ends the process where the step or its inverse is no normal number: it is asked twice."""
     return tuple(
@@ -65,7 +92,7 @@ def _cases() -> tuple[Case, ...]:
             _given(kernels, code),
             _SPECIFICATION,
             True,
-            {"signed": code == "int8", "steps": steps},
+            {"signed": code == "int8", "steps": steps, **_script(kernels, code)},
         )
         for kernels in _KERNELS
         for code in ("int8", "uint8")

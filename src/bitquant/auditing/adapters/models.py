@@ -22,6 +22,7 @@ _NAMES = {
 }
 # Opset 25 has Cast with round_mode; both packages read this version of the file format.
 _OPSET, _IR = 25, 13
+_HEAD = f'<ir_version: {_IR}, opset_import: ["" : {_OPSET}]>'  # in the language of ONNX's parser
 
 
 def kind(name: str) -> int:
@@ -35,9 +36,23 @@ def script(source: Format, target: Format, saturate: int) -> str:
     """The line that makes the model of a Cast by ONNX's own parser."""
     attributes = "to = %d" + (f", saturate = {saturate}" if _saturates(target.name) else "")
     start, end = (f"{name_of(fmt.name).lower()}[N]" for fmt in (source, target))
-    head = f'<ir_version: {_IR}, opset_import: ["" : {_OPSET}]>'
-    model = f"{head} g ({start} x) => ({end} y) {{ y = Cast <{attributes}> (x) }}"
+    model = f"{_HEAD} g ({start} x) => ({end} y) {{ y = Cast <{attributes}> (x) }}"
     return f"model = onnx.parser.parse_model('{model}' % onnx.TensorProto.{name_of(target.name)})"
+
+
+def quantize_script(source: str, code: str) -> str:
+    """The line that makes the model of a QuantizeLinear."""
+    number, whole = name_of(source).lower(), name_of(code).lower()
+    return _parsed(f"({number}[N] x, {number} s, {whole} z) => ({whole}[N] y) {{ y = QuantizeLinear (x, s, z) }}")
+
+
+def dynamic_script() -> str:
+    """The line that makes the model of a DynamicQuantizeLinear."""
+    return _parsed("(float[N] x) => (uint8[N] y, float s, uint8 z) { y, s, z = DynamicQuantizeLinear (x) }")
+
+
+def _parsed(graph: str) -> str:
+    return f"model = onnx.parser.parse_model('{_HEAD} g {graph}')"
 
 
 def name_of(name: str) -> str:

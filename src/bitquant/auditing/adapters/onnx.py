@@ -13,7 +13,9 @@ from bitquant.auditing.adapters.row import Adapter, Candidate, Case, casts
 from bitquant.formats import Format
 
 Script: TypeAlias = Callable[[int, Format, Format], tuple[str, str]]
+QuantizeScript: TypeAlias = Callable[[str, str], dict[str, str]]
 
+_SETUP = "import onnx\nfrom onnx.reference import ReferenceEvaluator"
 _ROUNDING = "Casts to 8-bit floats round to nearest, ties to even; saturate decides what is beyond the largest."
 
 
@@ -41,13 +43,7 @@ def promise(source: Format, target: Format) -> str:
 
 
 def _script(saturate: int, source: Format, target: Format) -> tuple[str, str]:
-    lines = [
-        "import onnx",
-        "from onnx.reference import ReferenceEvaluator",
-        "",
-        models.script(source, target, saturate),
-    ]
-    return "\n".join(lines), "ReferenceEvaluator(model).run(None, {'x': x})[0]"
+    return f"{_SETUP}\n\n{models.script(source, target, saturate)}", "ReferenceEvaluator(model).run(None, {'x': x})[0]"
 
 
 def cast_cases(cast: Any, name: str, script: Script) -> tuple[Case, ...]:
@@ -71,7 +67,19 @@ def _dynamic(x: Any) -> Any:
     return codes, float(step), int(zero_point)
 
 
-def quantize_cases(quantize: Callable[[str], Candidate], dynamic: Candidate) -> tuple[Case, ...]:
+def quantize_scripts(setup: str, run: str) -> tuple[QuantizeScript, dict[str, str]]:
+    """Scripts of QuantizeLinear and DynamicQuantizeLinear, of the lines and the expression that run a model."""
+
+    def given(source: str, code: str) -> dict[str, str]:
+        feeds = f"{{'x': x, 's': np.array(step, np.{source}), 'z': np.array(zero_point, np.{code})}}"
+        return {"setup": f"{setup}\n\n{models.quantize_script(source, code)}", "call": f"{run.format(feeds)}[0]"}
+
+    return given, {"setup": f"{setup}\n\n{models.dynamic_script()}", "call": run.format("{'x': x}")}
+
+
+def quantize_cases(
+    quantize: Callable[[str], Candidate], dynamic: Candidate, given: QuantizeScript, found_script: dict[str, str]
+) -> tuple[Case, ...]:
     """The cases of QuantizeLinear and DynamicQuantizeLinear, held against the standard's formulas."""
     formula = "QuantizeLinear, version 25: y = saturate((x / y_scale) + y_zero_point), ties to even."
     cases = [
@@ -80,18 +88,26 @@ def quantize_cases(quantize: Callable[[str], Candidate], dynamic: Candidate) -> 
             quantize(code),
             formula,
             True,
-            {"source": source, "signed": code == "int8", "step_format": source, "against": "onnx"},
+            {
+                "source": source,
+                "signed": code == "int8",
+                "step_format": source,
+                "against": "onnx",
+                **given(source, code),
+            },
         )
         for source in ("float32", "float16")
         for code in ("int8", "uint8")
     ]
     found = "DynamicQuantizeLinear, version 11: y_scale = (max(x) - min(x)) / 255, the range widened to zero."
-    cases.append(Case("DynamicQuantizeLinear", dynamic, found, True, {"signed": False, "against": "onnx_dynamic"}))
+    options = {"signed": False, "against": "onnx_dynamic", **found_script}
+    cases.append(Case("DynamicQuantizeLinear", dynamic, found, True, options))
     return tuple(cases)
 
 
 def _cases() -> tuple[Case, ...]:
-    return (*cast_cases(_cast, "onnx", _script), *quantize_cases(_quantize, _dynamic))
+    scripts = quantize_scripts(_SETUP, "ReferenceEvaluator(model).run(None, {})")
+    return (*cast_cases(_cast, "onnx", _script), *quantize_cases(_quantize, _dynamic, *scripts))
 
 
 ADAPTER = Adapter("onnx", "ONNX's reference implementation", ("onnx",), _cases)

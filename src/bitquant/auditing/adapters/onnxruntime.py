@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitquant.auditing.adapters import models
-from bitquant.auditing.adapters.onnx import cast_cases, quantize_cases
+from bitquant.auditing.adapters.onnx import cast_cases, quantize_cases, quantize_scripts
 from bitquant.auditing.adapters.row import Adapter, Candidate, Case
 from bitquant.formats import Format
 from bitquant.packing import unpack_bits
@@ -87,7 +87,9 @@ def _dynamic(x: Any) -> Any:
 
 
 def _cases() -> tuple[Case, ...]:
-    return (*cast_cases(_cast, "onnxruntime", _script), *quantize_cases(_quantize, _dynamic))
+    run = "ort.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider']).run(None, {})"
+    scripts = quantize_scripts("import onnx\nimport onnxruntime as ort", run)
+    return (*cast_cases(_cast, "onnxruntime", _script), *quantize_cases(_quantize, _dynamic, *scripts))
 
 
 ADAPTER = Adapter("onnxruntime", "ONNX Runtime on the CPU", ("onnxruntime", "onnx"), _cases)

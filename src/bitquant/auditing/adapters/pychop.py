@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitquant.auditing.adapters.row import Adapter, Candidate, Case
+from bitquant.auditing.candidate import CandidateError
 from bitquant.convert import decode, encode
 from bitquant.formats import Format, format
 
@@ -19,14 +20,15 @@ def on_grid(values: Any, fmt: Format, given: Any) -> Any:
 
     Raises
     ------
-    ValueError
+    CandidateError
         For one that is not, with what was given.
     """
     codes = np.asarray(encode(values, fmt))
     back = np.asarray(decode(codes, fmt, np.float64))
     wrong = np.flatnonzero(~((back == values) | (np.isnan(back) & np.isnan(values))))
     if wrong.size:
-        raise ValueError(f"{given[wrong[0]]!r} became {values[wrong[0]]!r}, which is no {fmt.name}")
+        before, after = float(given[wrong[0]]), float(values[wrong[0]])
+        raise CandidateError(f"it gives numbers that the format does not have: {before!r} became {after!r}")
     return codes
 
 
@@ -42,13 +44,25 @@ def _chop(target: Format, rounding: str) -> Candidate:
     return chop
 
 
+def _script(target: Format, rounding: str) -> dict[str, Any]:
+    """What Chop gives are numbers, and stay so: some are none of the format's."""
+    fields = f"{target.exponent_bits}, {target.significand_bits}, rmode={_MODES[rounding]}"
+    setup = "import pychop\n\npychop.backend('numpy')"
+    return {"setup": setup, "call": f"pychop.Chop({fields})(x)", "numbers": True}
+
+
 def _cases() -> tuple[Case, ...]:
     return tuple(
         Case(
             f"{source} to {target} {rounding}",
             _chop(format(target), rounding),
             f"pychop.Chop: rmode={_MODES[rounding]} is {rounding}",
-            options={"source": source, "target": target, "rounding": rounding},
+            options={
+                "source": source,
+                "target": target,
+                "rounding": rounding,
+                **_script(format(target), rounding),
+            },
         )
         for target in _TARGETS
         for source in ("float64", "float32")

@@ -16,6 +16,13 @@ def same_width(fmt: Format) -> str:
     return _SAME_WIDTH[fmt.code_dtype.itemsize]
 
 
+def script_tensor(fmt: Format) -> str:
+    """The expression that makes a tensor of an array `x`, in a script of somebody who has PyTorch alone."""
+    if fmt.array_dtype.isbuiltin == 1:
+        return "torch.from_numpy(x)"
+    return f"torch.from_numpy(x.view(np.{same_width(fmt)})).view(torch.{fmt.name})"
+
+
 def tensor(x: Any, fmt: Format) -> Any:
     """The numbers of an array in a format that PyTorch has, as a tensor."""
     import torch

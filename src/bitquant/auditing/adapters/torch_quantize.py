@@ -15,6 +15,7 @@ _NAMED = "torch.quantize_per_tensor: names a scale and a zero point of a quantiz
 _FORMULA = "torch.fake_quantize_per_tensor_affine: std::nearby_int(input / scale) + zero_point, clamped."
 # Steps for which the number of a code tells the code.
 _TELLING = (2.0**-100, 2.0**100)
+_WIDE, _SHORT = ", dtype=torch.float64", ", dtype=torch.int32"
 _RANGE = {True: (-128, 127), False: (0, 255)}
 
 
@@ -148,6 +149,66 @@ def _observed(observer: str, scheme: str, signed: bool) -> Any:
     return quantize
 
 
+def _scripts(signed: bool) -> dict[str, dict[str, str]]:
+    """How a user calls the operators that take a step and a zero point, and the way back."""
+    kind, code = ("qint8", "int8") if signed else ("quint8", "uint8")
+    ends = "{}, {}".format(*_RANGE[signed])
+    channel = "torch.tensor([step]{}), torch.tensor([zero_point]{}), 0"
+    wide, plain, short = (channel.format(*kinds) for kinds in ((_WIDE, ""), ("", ""), ("", _SHORT)))
+    own, rest = "torch.ops.quantized_decomposed", f"{ends}, torch.{code}).numpy()"
+    given = {
+        "quantize_per_tensor": (
+            f"torch.quantize_per_tensor(torch.from_numpy(x), step, zero_point, torch.{kind}).int_repr().numpy()",
+            "torch._make_per_tensor_quantized_tensor(torch.from_numpy(codes), step, zero_point).dequantize().numpy()",
+        ),
+        "quantize_per_channel": (
+            f"torch.quantize_per_channel(torch.from_numpy(x[None]), {wide}, torch.{kind}).int_repr().numpy()[0]",
+            f"torch._make_per_channel_quantized_tensor(torch.from_numpy(codes[None]), {wide}).dequantize().numpy()[0]",
+        ),
+        "quantized_decomposed.quantize_per_tensor": (
+            f"{own}.quantize_per_tensor(torch.from_numpy(x), step, zero_point, {rest}",
+            f"{own}.dequantize_per_tensor(torch.from_numpy(codes), step, zero_point, {rest}",
+        ),
+        "quantized_decomposed.quantize_per_channel": (
+            f"{own}.quantize_per_channel(torch.from_numpy(x[None]), {plain}, {rest}[0]",
+            f"{own}.dequantize_per_channel(torch.from_numpy(codes[None]), {plain}, {rest}[0]",
+        ),
+        "fake_quantize_per_tensor_affine": (
+            f"torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), step, zero_point, {ends}).numpy()",
+        ),
+        "fake_quantize_per_channel_affine": (
+            f"torch.fake_quantize_per_channel_affine(torch.from_numpy(x[None]), {short}, {ends}).numpy()[0]",
+        ),
+    }
+    setup = "import torch"
+    decomposed = f"{setup}\nimport torch.ao.quantization.fx._decomposed"
+    return {
+        name: {
+            "setup": decomposed if "decomposed" in name else setup,
+            **dict(zip(("call", "back"), calls, strict=False)),
+        }
+        for name, calls in given.items()
+    }
+
+
+def _observer_script(observer: str, scheme: str, signed: bool) -> dict[str, str]:
+    kind = "qint8" if signed else "quint8"
+    channels = "Channel" in observer
+    given = "step, zero_point, 0" if channels else "float(step), int(zero_point)"
+    lines = (
+        "import torch",
+        f"from torch.ao.quantization import {observer}",
+        "",
+        "def quantize(x):",
+        f"    numbers, observer = torch.from_numpy(x[None]), {observer}(dtype=torch.{kind}, qscheme=torch.{scheme})",
+        "    observer(numbers)",
+        "    step, zero_point = observer.calculate_qparams()",
+        f"    codes = torch.quantize_per_{'channel' if channels else 'tensor'}(numbers, {given}, torch.{kind})",
+        "    return codes.int_repr().numpy()[0], step.item(), zero_point.item()",
+    )
+    return {"setup": "\n".join(lines), "call": "quantize(x)"}
+
+
 def _cases() -> tuple[Case, ...]:
     given = (
         ("quantize_per_tensor", _per_tensor, "float64"),
@@ -167,12 +228,23 @@ def _cases() -> tuple[Case, ...]:
         shared: dict[str, Any] = {"signed": signed}
         told = {**shared, "form": "numbers", "against": "onnx", "steps": _TELLING}
         cases += [
-            Case(f"{name} {code}", make(signed), _NAMED, True, {**shared, "step_format": step})
+            Case(
+                f"{name} {code}", make(signed), _NAMED, True, {**shared, "step_format": step, **_scripts(signed)[name]}
+            )
             for name, make, step in given
         ]
-        cases += [Case(f"{name} {code}", _fake(signed, channels), _FORMULA, True, told) for name, channels in fakes]
         cases += [
-            Case(f"{name} {scheme} {code}", _observed(name, scheme, signed), "", True, shared)
+            Case(f"{name} {code}", _fake(signed, channels), _FORMULA, True, {**told, **_scripts(signed)[name]})
+            for name, channels in fakes
+        ]
+        cases += [
+            Case(
+                f"{name} {scheme} {code}",
+                _observed(name, scheme, signed),
+                "",
+                True,
+                {**shared, **_observer_script(name, scheme, signed)},
+            )
             for name, scheme in observers
         ]
     return tuple(cases)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitquant.auditing.adapters.row import Adapter, Case
-from bitquant.auditing.adapters.tensors import array, tensor
+from bitquant.auditing.adapters.tensors import array, script_tensor, tensor
 from bitquant.convert import convert
 from bitquant.formats import Format, format
 
@@ -61,6 +61,31 @@ def _chosen(mapping: str, signed: bool) -> Any:
     return quantize
 
 
+def _given_script(source: str, signed: bool) -> dict[str, str]:
+    code, ends = "int8" if signed else "uint8", "{}, {}".format(*_RANGE[signed])
+    given = f"torch.tensor([step], dtype=torch.{source}), torch.tensor([zero_point], dtype=torch.int32)"
+    rest = f"{given}, torch.{code}, {ends}"
+    setup = "import torch\nfrom torchao.quantization.quant_primitives import dequantize_affine, quantize_affine"
+    back = f"dequantize_affine(torch.from_numpy(codes), (codes.size,), {rest}, output_dtype=torch.{source})"
+    call = f"quantize_affine({script_tensor(format(source))}, (x.size,), {rest}).numpy()"
+    return {"setup": setup, "call": call, "back": back}
+
+
+def _chosen_script(source: str, mapping: str, signed: bool) -> dict[str, str]:
+    code, ends = "int8" if signed else "uint8", "{}, {}".format(*_RANGE[signed])
+    lines = (
+        "import torch",
+        "from torchao.quantization.quant_primitives import MappingType, choose_qparams_affine, quantize_affine",
+        "",
+        "def quantize(x):",
+        f"    numbers, given = {script_tensor(format(source))}, (torch.{code}, {ends})",
+        f"    step, zero_point = choose_qparams_affine(numbers, MappingType.{mapping}, (x.size,), *given)",
+        "    codes = quantize_affine(numbers, (x.size,), step, zero_point, *given)",
+        "    return codes.numpy(), step.item(), zero_point.item()",
+    )
+    return {"setup": "\n".join(lines), "call": "quantize(x)"}
+
+
 def _cases() -> tuple[Case, ...]:
     cases = [
         Case(
@@ -68,7 +93,7 @@ def _cases() -> tuple[Case, ...]:
             _given(source, signed),
             "",
             True,
-            {"source": source, "signed": signed, "step_format": source},
+            {"source": source, "signed": signed, "step_format": source, **_given_script(source, signed)},
         )
         for source in ("float32", "bfloat16", "float16")
         for signed, code in ((True, "int8"), (False, "uint8"))
@@ -79,7 +104,7 @@ def _cases() -> tuple[Case, ...]:
             _chosen(mapping, True),
             "",
             True,
-            {"source": source, "step_format": source},
+            {"source": source, "step_format": source, **_chosen_script(source, mapping, True)},
         )
         for source in ("float32", "bfloat16")
         for mapping in ("SYMMETRIC", "ASYMMETRIC")

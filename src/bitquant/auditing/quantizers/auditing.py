@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bitquant._version import __version__
 from bitquant.arrays import take, with_held_format
-from bitquant.auditing.quantizers import elimination, probes, telling, tensors, values
+from bitquant.auditing.quantizers import elimination, probes, scripts, telling, tensors, values
 from bitquant.auditing.quantizers.asking import ask, inconsistencies, quantizing
 from bitquant.auditing.quantizers.axes import ELEMENT
 from bitquant.auditing.quantizers.judging import (
@@ -52,6 +52,9 @@ def audit_quantizer(
     data: Any = None,
     seed: int = 0,
     name: str | None = None,
+    setup: str | None = None,
+    call: str | None = None,
+    back: str | None = None,
     versions: dict[str, str] | None = None,
 ) -> AuditReport:
     """Find out by which rule somebody else quantizes, and where that differs from a reference.
@@ -93,6 +96,10 @@ def audit_quantizer(
         Of all that is drawn at random.
     name : str, optional
         Whose quantizer it is, for the title.
+    setup, call, back : str, optional
+        For the report's script: the lines before, and the expressions of what `candidate` computes. `call` is one of
+        ``x``, ``step`` and ``zero_point``, or of ``x`` alone for codes, step and zero point; `back` is one of
+        ``codes``, ``step`` and ``zero_point``. Default: functions that can be imported are.
     versions : dict, optional
         Libraries that take part, to be kept with the report.
 
@@ -140,7 +147,7 @@ def audit_quantizer(
         tensors.by_found_parameters(audit)
     if data is not None:
         _own_data(audit, data)
-    return _report(audit, name, versions)
+    return _report(audit, name, scripts.Calls.of(audit, setup, call, back), versions)
 
 
 def _by_given_parameters(audit: Audit, within: tuple[float, float] | None, zeros: Sequence[float] | None) -> None:
@@ -268,7 +275,7 @@ def _own_data(audit: Audit, data: Any) -> None:
     )
 
 
-def _report(audit: Audit, name: str | None, versions: dict[str, str] | None) -> AuditReport:
+def _report(audit: Audit, name: str | None, calls: scripts.Calls, versions: dict[str, str] | None) -> AuditReport:
     judgement = audit.judgement
     comparisons = [each for each, _ in judgement.comparisons]
     counts = Counter(str(cause) for each in comparisons for cause in each.causes)
@@ -294,7 +301,7 @@ def _report(audit: Audit, name: str | None, versions: dict[str, str] | None) -> 
         proved=tuple(audit.proved),
         faults=tuple(audit.faults),
         examples=telling.examples(judgement, audit.source),
-        reproducer=telling.reproducer(judgement, audit.source, audit.candidate.form),
+        reproducer=scripts.script(audit, calls),
         versions={
             "bitquant": __version__,
             "numpy": np.__version__,

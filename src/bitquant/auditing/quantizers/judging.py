@@ -152,7 +152,11 @@ def judged_by_exact(table: Table) -> NDArray[np.bool_]:
 
 @dataclass
 class Audit:
-    """One audit on its way: what is asked, and what was found; `rule_of` says by which values a row goes."""
+    """One audit on its way: what is asked, and what was found.
+
+    `rule_of` says by which values a row goes; `expected_of` what the reference finds for tensors with their codes: the
+    bits of steps and zero points, and codes.
+    """
 
     candidate: Quantizing
     source: Format
@@ -167,6 +171,9 @@ class Audit:
     reference: str = ""
     rule: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rule_of: Callable[[Quantizer], dict[str, tuple[str, ...]]] | None = None
+    expected_of: Callable[[Table, NDArray[np.int64]], tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None] | None = (
+        None
+    )
     faults: list[str] = field(default_factory=list)
     proved: list[str] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Mismatches of quantizers told in full, and a script that shows one without this library."""
+"""Mismatches of quantizers told in full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bitquant.convert import convert
 from bitquant.formats import FP64, Format
 from bitquant.grid import spacing
 
-__all__ = ["examples", "reproducer"]
+__all__ = ["examples"]
 
 
 def examples(judgement: Judgement, source: Format) -> tuple[Example, ...]:
@@ -50,7 +50,9 @@ def _facts(each: Comparison, table: Table, k: int, source: Format) -> dict[str, 
             right = {expected: "the expected code", received: "the received code"}.get(exact, f"neither, it is {exact}")
             facts["correctly rounded"] = right
     else:
-        facts = {"code" if each.part == "values" else "tensor": str(int(each.inputs[k])), **facts}
+        low, high = (table.numbers[channel].min(), table.numbers[channel].max())
+        tensor = {"tensor": f"{table.x.shape[1]} numbers from {float(low)!r} to {float(high)!r}"}
+        facts = {"code": str(int(each.inputs[k])), **facts} if each.part == "values" else tensor
     return {
         **facts,
         "expected": _shown(expected, each, source),
@@ -60,9 +62,11 @@ def _facts(each: Comparison, table: Table, k: int, source: Format) -> dict[str, 
 
 
 def _shown(answer: int, each: Comparison, source: Format) -> str:
-    if each.part in ("codes", "zero point"):
+    if each.part == "codes":
         return str(answer)
     number = np.int64(answer).view(np.float64)
+    if each.part == "zero point":
+        return f"{number:g}"
     return f"{float(number)!r}"
 
 
@@ -83,37 +87,3 @@ def _distance(place: Fraction, x: float, step: float, zero: float, source: Forma
 def _number(code: int, source: Format) -> float:
     word = np.array([code], source.code_dtype).view(source.array_dtype)
     return float(convert(word, FP64)[0])
-
-
-def reproducer(judgement: Judgement, source: Format, form: str) -> str:
-    """A script for the first mismatch of a code; empty where there is none."""
-    for each, table in judgement.comparisons:
-        if each.part != "codes" or not each.inputs.size:
-            continue
-        channel, code = int(each.channel[0]), int(each.inputs[0])
-        step, zero = float(table.step[channel]), float(table.zero_point[channel])
-        codes, call = [code], "quantize(x, step, zero_point)"
-        if form == "whole":
-            ends = np.array([table.extremes[name][channel] for name in ("low", "high")])
-            codes += [int(end) for end in convert(ends, source).view(source.code_dtype)]
-            call = "quantize(x), by which this step and zero point are found,"
-        short = source.name == "bfloat16"
-        dtype = "ml_dtypes.bfloat16" if short else f"np.{source.name}"
-        numbers = ", ".join(f"{each:#x}" for each in codes)
-        lines = [
-            "from fractions import Fraction",
-            "",
-            *(["import ml_dtypes"] if short else []),
-            "import numpy as np",
-            "",
-        ]
-        lines.append(f"x = np.array([{numbers}], np.{source.code_dtype.name}).view({dtype})")
-        if not (np.isfinite(step) and step):
-            continue
-        lines.append(f"step, zero_point = {step!r}, {zero:g}")
-        if np.isfinite(_number(code, source)):
-            lines.append("place = Fraction(float(x[0])) / Fraction(step) + Fraction(zero_point)")
-            lines.append('print(f"exact place {place}, nearest code, ties to even: {round(place)}")')
-        lines.append(f"# {call} gives the first number {int(each.received[0])}; expected {int(each.expected[0])}.")
-        return "\n".join(lines)
-    return ""

@@ -133,7 +133,14 @@ def by_found_parameters(audit: Audit) -> None:
                 theirs.update(parameters.least_step(_with_parameters(small.table, least), theirs, kind))
         return theirs
 
-    audit.rule_of = rule_of
+    def expected_of(table: Table, codes: NDArray[np.int64]) -> Answer | None:
+        asked = Found(table, codes)
+        if audit.against is not None:
+            return _best(table, asked, audit.against)
+        judged = _judged(table)
+        return _exact(audit, asked, judged, scheme, found.range == ("narrow",))[1] if judged.all() else None
+
+    audit.rule_of, audit.expected_of = rule_of, expected_of
     if audit.candidate.dequantize is not None:
         finite = np.flatnonzero(np.isfinite(ordinary.table.step) & (ordinary.table.step > 0))
         values.by_codes(audit, ordinary.table.part(finite))
@@ -223,8 +230,7 @@ def _judge(
     table, narrow = found.table, rule.range == ("narrow",)
     judged = np.ones(len(table.step), bool)
     if audit.against is None:
-        # A range of zeros has no step of its own, and one so small none that float32 holds: nothing is right there.
-        judged = table.extremes["high"] - table.extremes["low"] > 2.0**-130
+        judged = _judged(table)
         audit.reference, expected = _exact(audit, found, judged, scheme, narrow)
     else:
         of_row = _best(table, found, audit.against)
@@ -264,6 +270,11 @@ def _judge(
     everywhere = np.broadcast_to(each, found.codes.shape)
     bits = table.x.view(audit.source.code_dtype)
     audit.judgement.judge("codes", table, bits, found.codes, expected[2], everywhere, why, of(2))
+
+
+def _judged(table: Table) -> NDArray[np.bool_]:
+    """A range of zeros has no step of its own, and one so small none that float32 holds: nothing is right there."""
+    return np.asarray(table.extremes["high"] - table.extremes["low"] > 2.0**-130)
 
 
 def _labelled(cause: str, wrong: NDArray[Any]) -> NDArray[Any]:
