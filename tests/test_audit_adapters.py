@@ -97,7 +97,10 @@ def told(case):
     """A report with something to show: no library rounds to odd, and no quantizer is exact in everything."""
     options = {name: value for name, value in case.options.items() if name != "against"}
     if not case.quantizer:
-        options = {name: value for name, value in options.items() if name in GIVEN} | {"rounding": "to_odd"}
+        options = {name: value for name, value in options.items() if name in GIVEN} | {
+            "rounding": "to_odd",
+            "random": 100,
+        }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return (audit_quantizer if case.quantizer else audit)(case.candidate, **options)
@@ -106,7 +109,7 @@ def told(case):
 @pytest.mark.parametrize("name", [row.name for row in adapters() if row.name not in UNTOLD])
 def test_the_scripts_of_differences_run_with_the_library_alone(name):
     cases = [case for case in asked(name).values() if not case.name.endswith(UNTOLD)]
-    reports = [told(case) for case in cases[1 :: max(1, len(cases) // 3)][:3]]
+    reports = [told(case) for case in cases[:: -(-len(cases) // 2)]]
     reports = [report for report in reports if not report.identical]
     assert reports
     for report in reports:

@@ -16,6 +16,7 @@ from bitquant.auditing.suites import read
 
 PAGE = Path(__file__).parent.parent / "docs" / "findings.md"
 NOTICE = "<!-- Written by tools/make_findings.py from the results of bitquant audit all; do not edit. -->"
+NAMED = 3  # rules that a table names, of those that are all one here
 # The conversions that the matrix shows, by sources and targets.
 SOURCES = ("float64", "float32", "float16", "bfloat16")
 TARGETS = (
@@ -51,7 +52,19 @@ def why(outcome: Outcome) -> str:
         return "identical"
     if not outcome.report:
         return outcome.status
-    return ", ".join(outcome.report["causes"]) or "at fault"
+    return ", ".join(outcome.report["causes"]) or fault(outcome.report["faults"][0])
+
+
+def fault(text: str) -> str:
+    """What goes wrong, without the numbers that it goes wrong with."""
+    return text.removeprefix("it ").partition(": ")[0]
+
+
+def few(names: Iterable[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    names = list(names)
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def summary(found: dict[str, list[Outcome]]) -> list[str]:
@@ -82,12 +95,12 @@ def matrix(found: dict[str, list[Outcome]]) -> list[str]:
     return table(("conversion", *used), rows)
 
 
-def grouped(group: list[Outcome]) -> dict[tuple[str, str, str], list[Outcome]]:
+def grouped(group: list[Outcome]) -> dict[tuple[str, str, tuple[str, ...]], list[Outcome]]:
     """Cases that ended alike: by what they were held against, why they differ, and whose rule it is."""
     found = defaultdict(list)
     for outcome in group:
         report = outcome.report
-        found[report.get("reference", ""), why(outcome), ", ".join(report.get("dialects", ()))].append(outcome)
+        found[report.get("reference", ""), why(outcome), tuple(report.get("dialects", ()))].append(outcome)
     return found
 
 
@@ -95,7 +108,7 @@ def library(name: str, group: list[Outcome]) -> list[str]:
     """One library: verdicts with the cases that they are of, then a reproducer of each kind of difference."""
     verdicts = grouped(group)
     rows = (
-        (words, reference or "–", dialects or "–", "; ".join(outcome.case for outcome in alike))
+        (words, reference or "–", few(dialects) or "–", "; ".join(outcome.case for outcome in alike))
         for (reference, words, dialects), alike in verdicts.items()
     )
     lines = ["", f"## {name}", "", *table(("verdict", "held against", "is the rule of", "cases"), rows)]
@@ -111,9 +124,10 @@ def library(name: str, group: list[Outcome]) -> list[str]:
 def difference(outcome: Outcome) -> list[str]:
     """One difference: what was seen, the first input with its numbers, the promise, a script."""
     report = outcome.report
-    lines = ["", f"**{outcome.case}**: {report.get('verdict', f'{outcome.status}, {outcome.why}')}.", ""]
+    verdict = report.get("verdict", f"{outcome.status}, {outcome.why}").removeprefix("at fault: ").rstrip(".")
+    lines = ["", f"**{outcome.case}**: {verdict}.", ""]
     lines += [f"Documented: {outcome.promise or 'no rule that is known here.'}", ""]
-    lines += [f"- {fault}" for fault in report.get("faults", ())[:2]]
+    lines += [f"- {fault}" for fault in report.get("faults", ())[:2] if fault not in verdict]
     for example in report.get("examples", ())[:1]:
         lines += [f"- {what}: {text}" for what, text in example.items() if what != "label"]
     if report.get("reproducer"):
@@ -142,8 +156,8 @@ def page(found: dict[str, list[Outcome]]) -> str:
         "",
         "## Conversions",
         "",
-        "What differs, by cause; *at fault*: it raised, or gave what the format does not have; empty where the",
-        "library has no such conversion, or was not asked.",
+        "What differs, by cause, or what goes wrong where nothing could be compared; empty where the library has no",
+        "such conversion, or was not asked.",
         "",
         *matrix(found),
         *(line for name, group in found.items() for line in library(name, group)),
