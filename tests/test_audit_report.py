@@ -14,6 +14,7 @@ import pytest
 import bitquant as bq
 import reference
 from bitquant.auditing import audit
+from bitquant.auditing.candidate import CandidateError
 from bitquant.auditing.telling import bits, exact, said
 
 TIE = 0x3F801000  # 1 + 2^-11: between 1 and 1 + 2^-10 of float16
@@ -156,3 +157,39 @@ def test_long_rationals_are_written_with_a_power_of_two():
     assert said("NaN") == "NaN"
     assert bits(0xBC00, bq.FP16) == "0xbc00 (1|01111|0000000000)"
     assert bits(0x81, bq.INT8) == "0x81"
+
+
+def chopped(x):
+    """Simulated rounding to E5M2, of which an adapter would take the codes."""
+    if np.any(x == 61440):
+        raise CandidateError("it gives numbers that the format does not have")
+    return bq.encode(x, "float8_e5m2")
+
+
+def test_the_script_of_simulated_rounding_tells_numbers():
+    call = {"call": "x.astype(np.float16)", "numbers": True}
+    report = audit(lambda x: bq.encode(x, "float8_e5m2", rounding="toward_zero"), "float32", "float8_e5m2", **call)
+    input_, expected, received = (int(report.mismatches[0][name]) for name in ("input", "expected", "received"))
+    value = np.uint32(input_).view(np.float32)
+    right, given = bq.decode(np.uint8([expected, received]), "float8_e5m2", np.float64)
+    assert printed(report.reproducer.replace("x.astype(np.float16)", repr([float(given)]))) == [
+        f"{value} gave {float(given)!r}; exact is {float(right)!r}"
+    ]
+
+
+def test_the_script_of_a_refusal_has_the_number_that_is_refused():
+    call = {"call": "x * np.float32(65536 / 61440)", "numbers": True}
+    report = audit(chopped, "float32", "float8_e5m2", **call)
+    assert report.faults == ("it gives numbers that the format does not have",)
+    assert printed(report.reproducer) == ["61440.0 gave 65536.0; exact is inf"]
+
+
+def test_the_script_names_the_dialect_that_decides():
+    report = audit(tie_up, "float32", "float16", np.uint32([TIE]), dialect="numpy")
+    assert printed(report.reproducer) == ["1.00048828125 gave 0x3c01; the dialect numpy gives 0x3c00"]
+
+
+def printed(script):
+    told = []
+    exec(script, {"print": told.append})
+    return told
