@@ -243,7 +243,7 @@ def whole_to_codes(source: Format, target: Format, rules: Rules) -> tuple[Stage,
 def resize(target: Format, rules: Rules, source: Format) -> tuple[Stage, ...]:
     """From integers of 64 bits to codes of an integer format."""
     low, high = max(target.min, source.min), min(target.max, source.max)
-    above, below = _integer_beyond(target, rules)
+    above, below = integer_beyond(target, rules)
     return _shrunk(
         Resize(
             signed=source.signed,
@@ -459,11 +459,11 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules, n
             first_up(2 * least, 2 * least + 2, -1, bool(least & 1), carrier, rules.rounding)[1],
         ),
         most=(most, least),
-        beyond=_integer_beyond(target, rules, narrow_range),
+        beyond=integer_beyond(target, rules, narrow_range),
         wrap=rules.overflow == "wrap",
         saturates=rules.overflow == "saturate",
         code_mask=(1 << target.bits) - 1,
-        nan={"max": target.largest_code, "indefinite": _indefinite(target)}.get(rules.nan, 0),
+        nan=integer_nan(target, rules),
         refuse_nan=rules.nan == "raise",
         refuse_range=rules.overflow == "raise",
         refuse_inexact=rules.exact,
@@ -471,11 +471,16 @@ def _to_integer(source: Format, target: Format, carrier: Format, rules: Rules, n
     )
 
 
-def _integer_beyond(target: Format, rules: Rules, narrow_range: bool = False) -> tuple[int, int]:
+def integer_beyond(target: Format, rules: Rules, narrow_range: bool = False) -> tuple[int, int]:
     """The codes given for numbers above and below an integer's range."""
     if rules.overflow == "indefinite":
         return (_indefinite(target),) * 2
     return target.largest_code, (int(target.min) + narrow_range) % 2**target.bits
+
+
+def integer_nan(target: Format, rules: Rules) -> int:
+    """The code given for NaN."""
+    return {"max": target.largest_code, "indefinite": _indefinite(target)}.get(rules.nan, 0)
 
 
 def _indefinite(target: Format) -> int:

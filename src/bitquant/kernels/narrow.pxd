@@ -107,3 +107,11 @@ cdef inline lane unpacked(carrier bits, const Target *t, place *exponent, lane z
         significand = significand64_wide(bits, <int64_t *> exponent)
         exponent[0] = exponent[0] if exponent[0] > t.lowest else t.lowest
     return significand
+
+
+cdef inline lane with_sign(lane magnitude, lane signed, const Target *t) noexcept nogil:
+    """The magnitude with the sign that is the top bit of `signed`."""
+    cdef lane sign = signed & ((0 - magnitude) | (<lane> t.zero_drops_sign - 1))
+    magnitude = magnitude | ((0 - (sign >> (8 * sizeof(lane) - 1))) & <lane> t.negative_bits)
+    # Where all numbers are below that, it still keeps GCC from packing sign and magnitude into bytes each by itself.
+    return magnitude if magnitude < <lane> t.everything else <lane> t.everything

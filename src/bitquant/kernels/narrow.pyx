@@ -41,7 +41,7 @@
 #     off to get there, can add up to one more, which tells only where all bits are ones: such a run of 256 is rounded
 #     again, from all bits. Nothing here counts flags.
 # (E) Infinity, NaN, the flush rules and what an unsigned format makes of negative numbers need no rounding mode. One
-#     patch loop writes them over what the finite path left there, in the runs that need it.
+#     patch loop (patch.pxd) writes them over what the finite path left there, in the runs that need it.
 # (F) FP64 to a target of at most 26 stored bits folds the significand to 30 bits with a sticky last bit and
 #     stays in 32-bit lanes; wider targets, those that reach below FP64's normal numbers, and stochastic rounding, which
 #     needs all bits, use 64-bit lanes.
@@ -51,12 +51,13 @@
 # (I) A loop writes words as wide as its lanes, or those of Design D; for all others shrink.pyx follows.
 """
 
-from bitquant.kernels.flags cimport count, flag_by_chance, flag_in_runs, flag_inexact, patch_flags, unusual
+from bitquant.kernels.flags cimport count, flag_by_chance, flag_in_runs, flag_inexact, patch_flags
 from bitquant.kernels.machine cimport (
     bits_of_float, carrier, code, float_of_bits, int32_t, int64_t, lane, loop, place, select, uint8_t, uint16_t,
     uint32_t, uint64_t,
 )
-from bitquant.kernels.narrow cimport round_pack, unpacked
+from bitquant.kernels.narrow cimport round_pack, unpacked, with_sign
+from bitquant.kernels.patch cimport patch
 from bitquant.kernels.philox cimport COUNTERS, words_of
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, STOCHASTIC, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode, increment,
@@ -65,14 +66,6 @@ from bitquant.kernels.stage cimport DOUBT, RUN, Block, Stage, Tally
 
 cdef enum:
     BYTE_CUT = 24               # Design D
-
-
-cdef inline lane with_sign(lane magnitude, lane signed, const Target *t) noexcept nogil:
-    """The magnitude with the sign that is the top bit of `signed`."""
-    cdef lane sign = signed & ((0 - magnitude) | (<lane> t.zero_drops_sign - 1))
-    magnitude = magnitude | ((0 - (sign >> (8 * sizeof(lane) - 1))) & <lane> t.negative_bits)
-    # Where all numbers are below that, it still keeps GCC from packing sign and magnitude into bytes each by itself.
-    return magnitude if magnitude < <lane> t.everything else <lane> t.everything
 
 
 cdef inline carrier finite(
@@ -142,34 +135,6 @@ cdef inline uint32_t gradual(
         target[i] = <code> with_sign(fixed >> cut, source[i], &row)
     sure[0] = least != 0
     return most
-
-
-cdef inline void patch(const carrier *source, code *target, const Target *t, Tally *tally, size_t n) noexcept nogil:
-    """Design E: over what the finite path wrote."""
-    cdef Target row = t[0]
-    cdef carrier negative, given, nothing, flushed, below, infinite, nan, nans = 0
-    cdef int32_t stored = 23 if carrier is uint32_t else 52, top = 8 * sizeof(carrier) - 1
-    cdef size_t i
-    for i in range(n):
-        negative = source[i] >> top
-        given = target[i]
-        nothing = unusual[carrier](source[i], given, &row, &flushed, &below, &infinite, &nan)
-        given = select[carrier](
-            flushed | nothing, select[carrier](negative, <carrier> row.zero[1], <carrier> row.zero[0]), given
-        )
-        given = select[carrier](below, <carrier> row.below, given)
-        given = select[carrier](
-            infinite, select[carrier](negative, <carrier> row.infinity[1], <carrier> row.infinity[0]), given
-        )
-        given = select[carrier](
-            nan,
-            select[carrier](negative, <carrier> row.nan[1], <carrier> row.nan[0])
-            | ((source[i] >> (stored - row.stored)) & <carrier> row.payload),
-            given,
-        )
-        target[i] = <code> given
-        nans += nan
-    tally.nans += nans * row.refuse_nan
 
 
 cdef inline bint ordinary(

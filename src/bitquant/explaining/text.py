@@ -1,0 +1,95 @@
+"""An explanation as lines of text: labels, fields and marks for a terminal of any width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bitquant.explaining.content import Part, Row, sections, title
+from bitquant.explaining.explanation import Explanation
+
+_LABEL = 12  # columns of the labels
+_LEAST = 40  # the narrowest that is set
+
+
+def lines(e: Explanation, width: int = 80) -> Iterator[list[Part]]:
+    """The lines, each a list of texts with their roles."""
+    width = max(width, _LEAST)
+    yield from _wrapped([Part(title(e), "title")], width, 0)
+    for section in sections(e):
+        yield []
+        yield [Part(section.title, "heading")]
+        for row in section.rows:
+            yield from _row(row, width)
+
+
+def text(e: Explanation, width: int = 80) -> str:
+    """The whole as text without colour."""
+    return "\n".join("".join(part.text for part in line).rstrip() for line in lines(e, width))
+
+
+def _row(row: Row, width: int) -> Iterator[list[Part]]:
+    room = width - _LABEL - 2
+    label = [Part(f"  {row.label}".ljust(_LABEL + 2), "label")]
+    empty = [Part(" " * (_LABEL + 2))]
+    upper = list(_pieces(row.parts, room))
+    under = list(_pieces(row.under, room)) if row.under else []
+    if under:  # what belongs together is cut at the same place
+        upper, under = list(_chopped(row.parts, room)), list(_chopped(row.under, room))
+    for k, piece in enumerate(upper):
+        yield (label if k == 0 else empty) + piece
+        if k < len(under):
+            yield empty + under[k]
+
+
+def _wrapped(parts: list[Part], width: int, indent: int) -> Iterator[list[Part]]:
+    for k, piece in enumerate(_pieces(parts, width - indent)):
+        yield [Part(" " * indent), *piece] if k and indent else piece
+
+
+def _pieces(parts: tuple[Part, ...] | list[Part], room: int) -> Iterator[list[Part]]:
+    """Lines of words; a word that is too long is cut."""
+    line: list[Part] = []
+    used = 0
+    for part in parts:
+        for word in _words(part.text):
+            while used + len(word.rstrip()) > room:
+                if used and len(word.rstrip()) <= room:
+                    yield line
+                    line, used, word = [], 0, word.lstrip()
+                    continue
+                head = room - used
+                if head:
+                    line.append(Part(word[:head], part.role))
+                yield line
+                line, used, word = [], 0, word[head:]
+            if word:
+                line.append(Part(word, part.role))
+                used += len(word)
+    if line:
+        yield line
+
+
+def _words(text: str) -> Iterator[str]:
+    """Words, each with the spaces after it."""
+    start = 0
+    for k in range(1, len(text) + 1):
+        if k == len(text) or (text[k - 1] == " " and text[k] != " "):
+            yield text[start:k]
+            start = k
+
+
+def _chopped(parts: tuple[Part, ...], room: int) -> Iterator[list[Part]]:
+    """Lines of so many letters, wherever that falls."""
+    line: list[Part] = []
+    used = 0
+    for part in parts:
+        rest = part.text
+        while rest:
+            head, rest = rest[: room - used], rest[room - used :]
+            line.append(Part(head, part.role))
+            used += len(head)
+            if used == room:
+                yield line
+                line, used = [], 0
+    if line:
+        yield line
