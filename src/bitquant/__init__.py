@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from bitquant.blocks import BlockFormat, Blocks, block_formats, quantize_blocks, unpack_blocks
     from bitquant.calibrate.certificate import Certificate
     from bitquant.calibrate.observer import Observer
+    from bitquant.explaining import Explanation, explain
     from bitquant.layer import FixedMultiplier, integer_matmul, quantize_bias, quantize_multiplier
     from bitquant.layer.linear import linear
     from bitquant.layer.requantize import requantize
@@ -72,6 +73,7 @@ _LATER = {
     "blocks": ("BlockFormat", "Blocks", "block_formats", "quantize_blocks", "unpack_blocks"),
     "calibrate.certificate": ("Certificate",),
     "calibrate.observer": ("Observer",),
+    "explaining": ("Explanation", "explain"),
     "layer": (
         "FixedMultiplier", "integer_matmul", "linear", "quantize_bias", "quantize_multiplier", "requantize",
     ),
@@ -128,6 +130,7 @@ __all__ = [
     "Calibration",
     "Certificate",
     "Error",
+    "Explanation",
     "FixedMultiplier",
     "Flags",
     "Format",
@@ -151,6 +154,7 @@ __all__ = [
     "dialects",
     "encode",
     "exmy",
+    "explain",
     "fields",
     "format",
     "formats",
