@@ -54,6 +54,8 @@ def sections(e: Explanation) -> list[Section]:
     elif e.rounding is not None and e.rounding.inexact:
         found.append(_rounding(e, e.rounding))
     found.append(_result(e))
+    if e.answers:
+        found.append(_answers(e))
     return found
 
 
@@ -424,3 +426,15 @@ def interval_text(interval: Interval) -> str:
     low, high, low_closed, high_closed = interval
     ends = f"{'[' if low_closed else '('}{text_of(low, 12)}, {text_of(high, 12)}{']' if high_closed else ')'}"
     return f"{ends} all become this"
+
+
+def _answers(e: Explanation) -> Section:
+    rows = []
+    for answer in e.answers:
+        if answer.code is None or answer.real is None:
+            rows.append(_row(answer.library, answer.note))
+            continue
+        verdict = Part("the same" if answer.same else "differs", "good" if answer.same else "warn")
+        code = f"0x{answer.code:0{-(-e.target.bits // 4)}X} = {text_of(answer.real)}: "
+        rows.append(_row(answer.library, code, verdict, f" ({answer.note})" if answer.note else ""))
+    return Section("other libraries", tuple(rows))

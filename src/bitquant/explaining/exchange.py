@@ -59,6 +59,10 @@ def as_dict(e: Explanation) -> dict[str, Any]:
             "integer": m.integer,
             "clipped": m.clipped,
         }
+    if e.answers:
+        found["answers"] = [
+            {"library": one.library, "code": one.code, "same": one.same, "note": one.note} for one in e.answers
+        ]
     if e.block is not None:
         b = e.block
         found["block"] = {

@@ -17,6 +17,7 @@ from bitquant.stages import Rules, nan_rules, overflow_rules
 
 if TYPE_CHECKING:
     from bitquant.explaining.blocks import Block
+    from bitquant.explaining.comparing import Answer
     from bitquant.explaining.mapping import Mapping
 
 
@@ -102,6 +103,8 @@ class Explanation:
         With ``scheme=``: scale, zero point, position and clipping.
     block : Block or None
         Of a block format: the block's scale, and the explanation of the element.
+    answers : tuple of Answer
+        What other libraries make of the number, see `compare`.
     """
 
     given: Given
@@ -120,6 +123,7 @@ class Explanation:
     direct: Explanation | None = None
     mapping: Mapping | None = None
     block: Block | None = None
+    answers: tuple[Answer, ...] = ()
 
     @property
     def value(self) -> Fraction | None:
@@ -172,6 +176,37 @@ class Explanation:
         from bitquant.explaining.exchange import as_dict
 
         return as_dict(self)
+
+    def to_html(self, path: Any = None, *, overwrite: bool = False) -> str:
+        """Return a whole HTML page that needs nothing else; with `path`, write it there too."""
+        from bitquant.explaining.html import page, save
+
+        found = page([self])
+        if path is not None:
+            save(path, found, overwrite)
+        return found
+
+    def compare(self, *libraries: str) -> Explanation:
+        """Return the same explanation with what other libraries make of the number.
+
+        Parameters
+        ----------
+        *libraries : str
+            "numpy", "ml_dtypes", "torch": imported when asked. Under a scheme, torch's quantize_per_tensor.
+
+        Raises
+        ------
+        BitquantError
+            For a library that is not known, or not installed.
+        """
+        from bitquant.explaining.comparing import with_answers
+
+        return with_answers(self, libraries)
+
+    def _repr_html_(self) -> str:
+        from bitquant.explaining.html import fragment
+
+        return fragment(self)
 
 
 def hexadecimal(explanation: Explanation) -> str:

@@ -103,7 +103,7 @@ def explain(
     (1638, Fraction(2, 5), (0, 1, 1))
     >>> e.rounding.up, e.rounding.tie_distance
     (False, Fraction(-1, 10))
-    >>> bq.explain("16'h3555", "bfloat16").result.value
+    >>> bq.explain("16'h3555", "bfloat16", source="float16").result.value
     Fraction(171, 512)
     >>> bq.explain("1.00390625000001", "bfloat16", via="float32").rounded_twice
     True

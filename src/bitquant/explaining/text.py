@@ -30,6 +30,9 @@ def text(e: Explanation, width: int = 80) -> str:
 def _row(row: Row, width: int) -> Iterator[list[Part]]:
     room = width - _LABEL - 2
     label = [Part(f"  {row.label}".ljust(_LABEL + 2), "label")]
+    if len(row.label) >= _LABEL:  # on a line of its own
+        yield label
+        label = [Part(" " * (_LABEL + 2))]
     empty = [Part(" " * (_LABEL + 2))]
     upper = list(_pieces(row.parts, room))
     under = list(_pieces(row.under, room)) if row.under else []

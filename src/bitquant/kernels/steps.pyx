@@ -26,7 +26,6 @@ cdef inline int64_t held(int64_t exponent, const Target *t) noexcept nogil:
 
 def cut(Narrow row not None, int64_t exponent):
     """How many bits of the significand are cut off, and whether an even result has an odd significand (0 or 1)."""
-    exponent = held(exponent, &row.target)
     return cut_of(exponent, &row.target), flip_of(exponent, &row.target, <uint64_t> 0)
 
 
