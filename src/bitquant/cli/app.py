@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from bitquant._version import __version__
 from bitquant.calibrate import METHODS
+from bitquant.cli.lists import MINUS, Lists
 from bitquant.errors import BitquantError
 from bitquant.rules import NAN, OVERFLOW, ROUNDINGS, SUBNORMALS, TININESS
 
@@ -215,6 +216,94 @@ def _quantize(
         "threads": threads,
     }
     quantize.run(source, output, scheme, limits, axis, group, method, only or [], skip or [], force, as_json, **options)
+
+
+@app.command("explain", cls=Lists, short_help="Show one number's rounding step by step: bits, neighbours, error.")
+def _explain(
+    numbers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NUMBER...", help="Taken exactly: 0.1, 1/3, 1e-45, 0x1.8p-3, nan, -0; or bits: 0x2E66, 16'h2E66."
+        ),
+    ],
+    to: Annotated[
+        list[str] | None, typer.Option("--to", metavar="FORMAT...", help="One format or several: fp16 bf16 int8.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FORMAT", help="The format that bits, or the number, are of.")
+    ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}, stochastic. Default: nearest_even."),
+    ] = None,
+    overflow: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
+    ] = None,
+    nan: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise without NaN.")
+    ] = None,
+    subnormals: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")
+    ] = None,
+    tininess: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding. Default: after.")
+    ] = None,
+    dialect: DialectRule = None,
+    bits: Annotated[int, typer.Option(metavar="1..32", help="Random bits of stochastic rounding.")] = 32,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of stochastic rounding.")] = 0,
+    random: Annotated[
+        int | None, typer.Option(metavar="R", help="The random integer itself, instead of the seed's.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Round to these formats one after the other (and to --to).")
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(metavar="SCHEME", help="Map to the integers among --to: symmetric or asymmetric.")
+    ] = None,
+    amax: Annotated[str | None, typer.Option(metavar="X", help="... with the range from -X to X.")] = None,
+    low: Annotated[str | None, typer.Option(metavar="X", help="... or from --low ...")] = None,
+    high: Annotated[str | None, typer.Option(metavar="X", help="... to --high.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="X", help="... or with this step, units per code.")] = None,
+    zero_point: Annotated[int | None, typer.Option(metavar="N", help="The code of 0, with --step.")] = None,
+    element: Annotated[
+        int | None, typer.Option(metavar="N", help="Of a block format: which of the NUMBERs. Default: each.")
+    ] = None,
+    scale_rule: Annotated[str | None, typer.Option(metavar="RULE", help="Of a block format's scale.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(metavar="LIBRARY...", help="What these make of it: numpy ml_dtypes torch.")
+    ] = None,
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page instead of printing.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+) -> None:
+    """Show how a number becomes one of a format.
+
+    Its fields, the bits kept and cut off, guard, round and sticky, tie or not, error, neighbours, and the interval of
+    all numbers that become the same.
+    """
+    from bitquant.cli import explain
+
+    explain.run(
+        [number.replace(MINUS, "-") for number in numbers],
+        to or [],
+        {
+            "source": source,
+            "rounding": explain.rounding(rounding, bits, seed, random),
+            "overflow": overflow,
+            "nan": nan,
+            "subnormals": subnormals,
+            "tininess": tininess,
+            "dialect": dialect,
+            "via": path,
+        },
+        {"scheme": scheme, "amax": amax, "low": low, "high": high, "step": step, "zero_point": zero_point},
+        {"element": element, "scale_rule": scale_rule},
+        compare or [],
+        as_json,
+        html,
+        force,
+    )
 
 
 @app.command("vectors", short_help="Write golden vectors of a conversion, or check results against them.")

@@ -12,7 +12,7 @@ from bitquant.explaining.projecting import Rounding
 from bitquant.formats import Format
 from bitquant.rules import ROUNDINGS
 
-_SHOWN = 24  # dropped bits that are written
+_SHOWN = 16  # dropped bits that are written
 _DECIMALS = 60  # digits of a decimal expansion that are written; data has all
 
 
@@ -248,6 +248,12 @@ def _rational(value: Fraction) -> str:
     return f"≈ {scientific(value, 9)}"
 
 
+def _equals(value: Fraction) -> str:
+    """The same after the sign that says whether it is exact."""
+    written = _rational(value)
+    return written if written.startswith("≈") else f"= {written}"
+
+
 def _tie(r: Rounding) -> str:
     if r.tie:
         return "yes: exactly half way"
@@ -318,19 +324,19 @@ def _between(e: Explanation, r: Rounding) -> Section:
 def _mapping(e: Explanation) -> Section:
     m = e.mapping
     assert m is not None
-    span = f"{m.qmax}" if m.scheme == "symmetric" else f"({m.qmax} − {m.qmin})"
+    span = f"{m.qmax}" if m.scheme == "symmetric" else f"({m.qmax} − {m.qmin})".replace("− -", "+ ")
     over = "max|x|" if m.scheme == "symmetric" else "(high − low)"
     rows = [
         _row("codes", f"{m.qmin} to {m.qmax}"),
         _row("range", f"{_rational(m.low)} to {_rational(m.high)} ({m.found_from})"),
-        _row("scale", f"{span} / {over} = {_rational(m.scale)} codes per unit"),
-        _row("step", f"1 / scale = {_rational(m.step)} units per code (what ONNX and PyTorch call scale)"),
+        _row("scale", f"{span} / {over} {_equals(m.scale)} codes per unit"),
+        _row("step", f"1 / scale {_equals(m.step)} units per code (what ONNX and PyTorch call scale)"),
     ]
     if m.scheme == "asymmetric":
         rows.append(_row("zero point", f"{m.zero_point}: the code of 0"))
     if m.position is not None:
-        sum_of = "x · scale" + (f" + {m.zero_point}" if m.zero_point else "")
-        rows.append(_row("position", f"{sum_of} = {_rational(m.position)}"))
+        point = f" {'−' if m.zero_point < 0 else '+'} {abs(m.zero_point)}" if m.zero_point else ""
+        rows.append(_row("position", f"x · scale{point} {_equals(m.position)}"))
         rows.append(_row("rounded", f"{m.integer}"))
         clip = (
             f"outside {m.qmin} to {m.qmax}: the end code {min(max(m.integer or 0, m.qmin), m.qmax)}"
@@ -354,7 +360,7 @@ def _block(e: Explanation) -> Section:
         rows.append(_row("tensor scale", _rational(b.tensor_scale)))
     rows.append(_row("step", f"{_rational(b.step)} for an element of 1"))
     x = b.quotient.given.real
-    rows.append(_row("quotient", f"number / step = {text_of(x) if x.kind != 'finite' else _rational(x.value)}"))
+    rows.append(_row("quotient", f"number / step {_equals(x.value)}"))
     rows.append(_row("element", f"{hexadecimal(b.quotient)} = {text_of(b.quotient.result)}"))
     return Section(f"the block of {b.format.name}", tuple(rows))
 
@@ -396,8 +402,8 @@ def _result(e: Explanation) -> Section:
         if e.error is not None and not e.error.absolute:
             rows.append(_row("rounding", "none: the number is exact"))
     if e.error is not None and e.error.absolute:
-        unit = "steps" if e.mapping is not None else "ulp"
-        ulps = f" = {_rational(e.error.ulps)} {unit}" if e.error.ulps is not None else ""
+        unit = "steps" if e.mapping is not None or e.target.kind == "codebook" else "ulp"
+        ulps = f" {_equals(e.error.ulps)} {unit}" if e.error.ulps is not None else ""
         rows.append(_row("error", f"{_rational(e.error.absolute)}{ulps}"))
         if e.error.relative is not None:
             rows.append(_row("relative", f"{_rational(e.error.relative)}"))
@@ -421,10 +427,14 @@ def _neighbour(e: Explanation, n: Neighbour) -> str:
     return f"0x{n.code:0{-(-e.target.bits // 4)}X} = {text_of(n.real, 12)}{here}"
 
 
+def _end(x: Real) -> str:
+    return text_of(x) if x.kind != "finite" or not x.magnitude else _rational(x.value)
+
+
 def interval_text(interval: Interval) -> str:
     """The interval in brackets: square ones where an end belongs to it."""
     low, high, low_closed, high_closed = interval
-    ends = f"{'[' if low_closed else '('}{text_of(low, 12)}, {text_of(high, 12)}{']' if high_closed else ')'}"
+    ends = f"{'[' if low_closed else '('}{_end(low)}, {_end(high)}{']' if high_closed else ')'}"
     return f"{ends} all become this"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitquant.dialects import rules_of
 from bitquant.errors import BitquantError
@@ -15,6 +16,9 @@ from bitquant.explaining.reading import Given, read
 from bitquant.formats import FP64, Format, format
 from bitquant.rules import NaNRule, Overflow, Rounding, Stochastic, Subnormals, Tininess
 from bitquant.stages import Rules
+
+if TYPE_CHECKING:
+    from bitquant.blocks import BlockFormat
 
 _SCHEME = (
     "scheme", "amax", "low", "high", "scale", "step", "zero_point", "narrow", "include_zero", "step_format",
@@ -111,14 +115,11 @@ def explain(
     >>> q.mapping.position, q.code
     (Fraction(686348583211263565, 18014398509481984), 38)
     """
-    from bitquant.blocks import BlockFormat, block_formats
-    from bitquant.blocks.table import block_format
-
-    blocks = {name for row in block_formats() for name in (row.name, *row.aliases)}
-    if isinstance(fmt, BlockFormat) or (isinstance(fmt, str) and fmt.lower() in blocks):
+    row = block_format_of(fmt)
+    if row is not None:
         from bitquant.explaining.blocks import explain_element
 
-        return explain_element(value, block_format(fmt), element or 0, rounding, index, scale_rule, tensor_scale)
+        return explain_element(value, row, element or 0, rounding, index, scale_rule, tensor_scale)
     if element is not None or scale_rule is not None or tensor_scale is not None:
         raise BitquantError("element, scale_rule and tensor_scale are for a block format, such as mxfp4")
     target = format(fmt)
@@ -156,6 +157,20 @@ def explain(
         unit = direct.rounding.unit if direct.rounding is not None else None
         error = replace(direct.error, absolute=absolute, relative=relative, ulps=absolute / unit if unit else None)
     return replace(last, given=given, error=error, path=(*between, last), direct=direct)
+
+
+def block_format_of(fmt: Any) -> BlockFormat | None:
+    """The block format that is meant, if one is; their room is opened for a name that is no plain format's."""
+    if isinstance(fmt, str):
+        try:
+            format(fmt)
+        except BitquantError:
+            from bitquant.blocks import block_formats
+
+            return next((row for row in block_formats() if fmt.lower() in (row.name, *row.aliases)), None)
+        return None
+    blocks = sys.modules.get("bitquant.blocks")
+    return fmt if blocks is not None and isinstance(fmt, blocks.BlockFormat) else None
 
 
 def _formats(via: Any) -> list[Format]:

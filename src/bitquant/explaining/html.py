@@ -15,7 +15,7 @@ from bitquant.explaining.numberline import number_line
 # Colours of middle lightness, legible on a light ground and on a dark one; what each marks is also said in words.
 _STYLE = """
 .bqx{color:inherit;font:14px/1.5 system-ui,sans-serif;max-width:56em;
---bqx-sign:#c2410c;--bqx-exponent:#2878c8;--bqx-significand:#15803d;--bqx-rest:#a04fc0}
+--bqx-sign:#cc4a12;--bqx-exponent:#2878c8;--bqx-significand:#2a8a50;--bqx-rest:#a855c8}
 .bqx h3{font-size:1.15em;margin:.4em 0}
 .bqx h4{font-size:1em;margin:1em 0 .2em;border-bottom:1px solid currentColor;opacity:.85}
 .bqx dl{display:grid;grid-template-columns:7.5em minmax(0,1fr);gap:.1em .8em;margin:0}
@@ -40,7 +40,12 @@ _STYLE = """
 .bqx-line .band{stroke:#2878c8;stroke-width:8;stroke-opacity:.55}
 .bqx-line .closed{fill:#2878c8;stroke:#2878c8;stroke-width:2}
 .bqx-line .open{fill:none;stroke:#2878c8;stroke-width:2}
-.bqx-line path.number{fill:#c2410c}
+.bqx-line path.number{fill:var(--bqx-sign)}
+"""
+# A whole page knows its ground, where a fragment does not.
+_DARK = """
+@media (prefers-color-scheme:dark){.bqx{--bqx-sign:#ff9a62;--bqx-exponent:#6db3ff;--bqx-significand:#5fd38a;
+--bqx-rest:#d9a2ff}}
 """
 _PAGE = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -66,7 +71,7 @@ def page(explanations: Sequence[Explanation]) -> str:
     """A whole page."""
     body = "\n<hr>\n".join(fragment(e, style=False) for e in explanations)
     heading = "; ".join(title(e) for e in explanations)
-    return _PAGE.format(title=escape(heading), style=_STYLE, body=body)
+    return _PAGE.format(title=escape(heading), style=_STYLE + _DARK, body=body)
 
 
 def save(path: Any, content: str, overwrite: bool) -> None:

@@ -8,18 +8,20 @@ from bitquant.explaining.content import Part, Row, sections, title
 from bitquant.explaining.explanation import Explanation
 
 _LABEL = 12  # columns of the labels
+_SHORT = 8  # letters of a long word for which a line is not filled up
 _LEAST = 40  # the narrowest that is set
 
 
 def lines(e: Explanation, width: int = 80) -> Iterator[list[Part]]:
     """The lines, each a list of texts with their roles."""
     width = max(width, _LEAST)
-    yield from _wrapped([Part(title(e), "title")], width, 0)
+    yield from _pieces([Part(title(e), "title")], width)
     for section in sections(e):
         yield []
         yield [Part(section.title, "heading")]
         for row in section.rows:
-            yield from _row(row, width)
+            for line in _row(row, width):
+                yield [*line[:-1], Part(line[-1].text.rstrip(), line[-1].role)]
 
 
 def text(e: Explanation, width: int = 80) -> str:
@@ -44,11 +46,6 @@ def _row(row: Row, width: int) -> Iterator[list[Part]]:
             yield empty + under[k]
 
 
-def _wrapped(parts: list[Part], width: int, indent: int) -> Iterator[list[Part]]:
-    for k, piece in enumerate(_pieces(parts, width - indent)):
-        yield [Part(" " * indent), *piece] if k and indent else piece
-
-
 def _pieces(parts: tuple[Part, ...] | list[Part], room: int) -> Iterator[list[Part]]:
     """Lines of words; a word that is too long is cut."""
     line: list[Part] = []
@@ -56,14 +53,12 @@ def _pieces(parts: tuple[Part, ...] | list[Part], room: int) -> Iterator[list[Pa
     for part in parts:
         for word in _words(part.text):
             while used + len(word.rstrip()) > room:
-                if used and len(word.rstrip()) <= room:
+                if used and (len(word.rstrip()) <= room or room - used < _SHORT):
                     yield line
                     line, used, word = [], 0, word.lstrip()
                     continue
                 head = room - used
-                if head:
-                    line.append(Part(word[:head], part.role))
-                yield line
+                yield [*line, Part(word[:head], part.role)]
                 line, used, word = [], 0, word[head:]
             if word:
                 line.append(Part(word, part.role))
