@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
         "docs/vectors.md",
         "docs/layer.md",
         "docs/calibration.md",
+        "docs/explain.md",
         "docs/audit.md",
         "docs/audit_quantizers.md",
     ],
