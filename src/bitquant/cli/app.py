@@ -380,6 +380,42 @@ def _vectors(
     )
 
 
+@app.command("plot", short_help="Draw a picture of formats, a quantizer or a tensor.")
+def _plot(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="PICTURE",
+            help="number_line, density, range_and_precision, bit_fields, staircase, sawtooth, histogram or "
+            "calibration_errors.",
+        ),
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WHAT]...",
+            help="Formats; of bit_fields a number first; of histogram and calibration_errors a file, else the tour's "
+            "model.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write: .png, .svg or .pdf.")
+    ] = ...,  # type: ignore[assignment]
+    limits: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="What part to draw; the range of a quantizer."),
+    ] = None,
+    bits: Annotated[int | None, typer.Option(metavar="2..8", help="Of a quantizer's codes.")] = None,
+    scheme: Annotated[str | None, typer.Option(metavar="SCHEME", help="symmetric or asymmetric.")] = None,
+    tensor: Annotated[str | None, typer.Option(metavar="NAME", help="The tensor of the file, or of the model.")] = None,
+    force: Force = False,
+) -> None:
+    """Draw a picture and write it to a file. It needs matplotlib: pip install 'bitquant[plot]'."""
+    from bitquant.cli import plot
+
+    plot.run(name, plot.Asked(words or [], limits, bits, scheme, tensor), output, force)
+
+
 @app.command("audit", short_help="Name the rule that a library or your own function follows, and where it differs.")
 def _audit(
     names: Annotated[
