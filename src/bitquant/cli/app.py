@@ -380,6 +380,17 @@ def _vectors(
     )
 
 
+@app.command("lab", short_help="Open a page to click bits, type numbers and drag a clipping range.")
+def _lab(
+    port: Annotated[int, typer.Option(metavar="N", help="The port; default: any that is free.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
+) -> None:
+    """Serve an interactive page to this machine alone, and open it in a browser. Ctrl-C ends it."""
+    from bitquant.cli import lab
+
+    lab.run(port, not no_open)
+
+
 @app.command("plot", short_help="Draw a picture of formats, a quantizer or a tensor.")
 def _plot(
     name: Annotated[
