@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
         "README.md",
         "docs/semantics.md",
         "docs/vectors.md",
+        "docs/lab.md",
         "docs/layer.md",
         "docs/calibration.md",
         "docs/explain.md",

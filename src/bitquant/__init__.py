@@ -79,9 +79,12 @@ _LATER = {
     ),
     "quantize.report": ("Error",),
 }  # fmt: skip
+_ROOMS = ("plotting",)  # with functions of their own, called as bitquant.plotting.number_line
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"bitquant.{name}")
     for room, names in _LATER.items():
         if name in names:
             return getattr(import_module(f"bitquant.{room}"), name)
@@ -89,7 +92,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_ROOMS]
 
 
 __all__ = [
