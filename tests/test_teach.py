@@ -312,13 +312,13 @@ def test_a_function_that_does_not_return_is_left_and_ended():
     assert "had not returned after 0.3 seconds" in grade.trouble
 
 
-def test_a_function_that_changes_its_input_changes_nothing():
+def test_a_function_that_changes_its_input_does_not_change_what_is_told():
     def greedy(code):
-        right = code.astype(np.uint32) << 16
-        code[:] = 0
-        return right
+        code[...] = 0
+        return code
 
-    assert teach.check("bf16_to_fp32", greedy)
+    grade = teach.check("bf16_to_fp32", greedy)
+    assert grade.first.call == "bf16_to_fp32(0x3f80)"
 
 
 def test_what_is_misspelt_or_cannot_be_called_is_refused():
