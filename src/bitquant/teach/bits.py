@@ -193,13 +193,13 @@ EXERCISES = (
         "largest_finite", 1, "largest_finite(exponent_bits, significand_bits)",
         "The largest finite number of an IEEE 754 format with these field widths, as a float.",
         "all formats of 2 to 8 exponent and 1 to 23 significand bits",
-        lambda: _extremes(False), _why_largest, right=same_number, whole=False,
+        lambda: _extremes(False), _why_largest, right=same_number, whole=False, exhaustive=False,
     ),
     Exercise(
         "smallest_positive", 1, "smallest_positive(exponent_bits, significand_bits)",
         "The smallest positive (subnormal) number of an IEEE 754 format with these field widths, as a float.",
         "all formats of 2 to 8 exponent and 1 to 23 significand bits",
-        lambda: _extremes(True), _why_smallest, right=same_number, whole=False,
+        lambda: _extremes(True), _why_smallest, right=same_number, whole=False, exhaustive=False,
     ),
     Exercise(
         "fp16_fields", 2, "fp16_fields(code)",
@@ -215,7 +215,7 @@ EXERCISES = (
         "round_to_nearest_even", 2, "round_to_nearest_even(n, dropped)",
         "A whole number n ≥ 0 divided by 2^dropped and rounded to the nearest whole number, a tie to the even one.",
         "all n to 4,095 with 0 to 12 bits dropped",
-        _wholes, _why_whole,
+        _wholes, _why_whole, exhaustive=False,
     ),
     Exercise(
         "bf16_to_fp32", 2, "bf16_to_fp32(code)",

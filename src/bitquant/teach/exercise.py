@@ -114,7 +114,7 @@ class Exercise:
     signature: str
     statement: str
     over: str
-    cases: Callable[[], Iterator[Columns] | Iterator[Rows]] = field(repr=False)
+    cases: Callable[[], Iterator[Columns | Rows]] = field(repr=False)
     why: Callable[[Case], Sequence[str]] = field(repr=False)
     right: Callable[[Array, Array], Mask] = field(default=same, repr=False)
     whole: bool = field(default=True, repr=False)  # the results are whole numbers: codes, fields, counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from bitquant.teach.exercise import Case, Columns, Exercise, Rows, written
 from bitquant.teach.grade import Exercises, Grade, Wrong
 
 __all__ = ["check", "exercises"]
+
+_TIMED = 4  # parts of the inputs by whose time that of all is judged
 
 _ALL = Exercises((*bits.EXERCISES, *mappings.EXERCISES, *layers.EXERCISES))
 
@@ -99,17 +102,16 @@ def _graded(pupil: Pupil, patience: float) -> Grade:
     if exercise.few is None:
         return _walked(pupil, exercise.cases(), exercise.over, exercise.exhaustive)
     few = _walked(pupil, exercise.few(), exercise.few_are, False)
-    cases = next(exercise.few())
-    if not few.passed or not pupil.takes_arrays(cases):
+    if not few.passed or not pupil.takes_arrays(next(exercise.few())):
         return few
     start = time.monotonic()
-    pupil.answers(cases, True)
-    if (time.monotonic() - start) / len(cases) * exercise.total > patience:
+    part = _walked(pupil, islice(exercise.cases(), _TIMED), exercise.over, False)
+    if (time.monotonic() - start) / part.checked * exercise.total > patience:
         return few
     return _walked(pupil, exercise.cases(), exercise.over, exercise.exhaustive)
 
 
-def _walked(pupil: Pupil, chunks: Iterator[Columns] | Iterator[Rows], over: str, proved: bool) -> Grade:
+def _walked(pupil: Pupil, chunks: Iterator[Columns | Rows], over: str, proved: bool) -> Grade:
     """Ask for one part of the inputs after the other; the first part with a wrong answer ends it."""
     checked, at_once = 0, None
     for cases in chunks:

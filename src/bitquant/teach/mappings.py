@@ -141,7 +141,8 @@ def _ratios() -> Iterator[Rows]:
     pairs = [(x, y) for x, y in pairs if x.any()]
     signal, noise = (np.array(sums) for sums in zip(*((x @ x, (x - y) @ (x - y)) for x, y in pairs), strict=True))
     with np.errstate(divide="ignore"):
-        yield Rows(pairs, list(10 * np.log10(signal / noise)))
+        expected = list(10 * np.log10(signal / noise))
+    yield Rows(pairs, expected)
 
 
 def _why_ratio(case: Case) -> list[str]:

@@ -1,0 +1,60 @@
+"""How Sphinx makes the site of these pages: `python -m sphinx -W --keep-going -b html docs build/site`.
+
+The pages are Markdown that reads well by itself; the lessons of docs/learn are notebooks, run by the build. Nothing is
+fetched: no inventory of another project, no font or script from outside.
+"""
+
+from bitquant import __version__
+
+project = "bitquant"
+author = "The bitquant developers"
+copyright = author
+release = version = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "sphinx_copybutton",
+]
+source_suffix = {".md": "myst-nb"}
+exclude_patterns = ["_build"]
+nitpicky = True
+smartquotes = False  # a name in quotes is typed as it stands
+
+# The lessons: an exception or a page that needs more than two minutes ends the build. A page is run again when it, not
+# when the library changes; a fresh checkout runs all.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "text/html", 0)]
+
+# Headings can be linked to by name, as on code hosts. The generated pages link to sections in <a> of their own.
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+
+# Docstrings say the types; signatures stay short. `name` is code.
+default_role = "code"
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"
+numpydoc_show_class_members = False  # autodoc lists them
+
+html_theme = "pydata_sphinx_theme"
+html_title = "bitquant"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navbar_align": "left",
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
