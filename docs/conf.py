@@ -22,9 +22,9 @@ exclude_patterns = ["_build"]
 nitpicky = True
 smartquotes = False  # a name in quotes is typed as it stands
 
-# The lessons: an exception or a page that needs more than two minutes ends the build. A page is run again when it, not
-# when the library changes; a fresh checkout runs all.
-nb_execution_mode = "cache"
+# The lessons are run each time, since what they show hangs on the library and not on their text alone. An exception,
+# or a cell that needs more than two minutes, ends the build.
+nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_execution_show_tb = True

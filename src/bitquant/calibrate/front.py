@@ -80,8 +80,8 @@ def calibrate(
         How much each number counts, in the shape of `x` (``"mse"``, ``"std"`` and ``"lp"``); ``"mse"`` minimizes
         Σ w·error², with the weights as the rationals they are.
     percentile : float, int, str or Fraction
-        Of ``"percentile"``, 0 to 100, default 99.9: how many of the numbers lie inside; of `|x|` in the symmetric scheme.
-        A float is taken as the decimal it is written as.
+        Of ``"percentile"``, 0 to 100, default 99.9: how many of the numbers lie inside; of `|x|` in the symmetric
+        scheme. A float is taken as the decimal it is written as.
     tails : {"both", "upper", "lower"}
         Of ``"percentile"`` in the asymmetric scheme: which end leaves numbers out; default "both", half of them each.
     interpolation : {"inverted_cdf", "lower", "higher", "nearest", "midpoint", "linear"}
