@@ -23,17 +23,16 @@ nitpicky = True
 smartquotes = False  # a name in quotes is typed as it stands
 
 # The lessons are run each time, since what they show hangs on the library and not on their text alone. An exception,
-# or a cell that needs more than two minutes, ends the build.
+# or a cell that needs more than five minutes, ends the build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_execution_show_tb = True
 nb_merge_streams = True
-nb_mime_priority_overrides = [("html", "text/html", 0)]
 
 # Headings can be linked to by name, as on code hosts. The generated pages link to sections in <a> of their own.
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = []  # formulas are text: what sets them as pictures would come from outside
 
 # Docstrings say the types; signatures stay short. `name` is code.
 default_role = "code"
@@ -44,6 +43,8 @@ numpydoc_show_class_members = False  # autodoc lists them
 
 html_theme = "pydata_sphinx_theme"
 html_title = "bitquant"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -95,7 +95,7 @@ class Grade:
         edge = "#009e73" if self.passed else "#d55e00"
         rows = "".join(
             f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-            f'<td style="text-align:left"><code>{html.escape(text)}</code></td></tr>'
+            f'<td style="text-align:left">{_marked(name, text)}</td></tr>'
             for name, text in self._facts()
         )
         return (
@@ -103,6 +103,12 @@ class Grade:
             f"<p>{'✓' if self.passed else '✗'} {html.escape(self.verdict)}</p>"
             f"{f'<table>{rows}</table>' if rows else ''}</div>"
         )
+
+
+def _marked(name: str, text: str) -> str:
+    """A fact in HTML: calls and codes are code, reasons are prose."""
+    safe = html.escape(text)
+    return f"<code>{safe}</code>" if name in ("first", "expected", "received") else safe
 
 
 class Exercises(tuple[Exercise, ...]):
