@@ -79,7 +79,7 @@ _LATER = {
     ),
     "quantize.report": ("Error",),
 }  # fmt: skip
-_ROOMS = ("plotting",)  # with functions of their own, called as bitquant.plotting.number_line
+_ROOMS = ("plotting", "teach")  # with functions of their own, called as bitquant.plotting.number_line
 
 
 def __getattr__(name: str) -> Any:
