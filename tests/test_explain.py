@@ -225,6 +225,11 @@ def test_an_element_of_a_block_is_quantize_blocks(row, rounding):
             assert e.block.quotient.value == Fraction(float(x[element])) / e.block.step
             assert Fraction(float(x[element])) in e.interval
             assert e.error.absolute == e.result.value - Fraction(float(x[element]))
+            for pair in (e.neighbours, e.around):
+                below, above = (one.real for one in pair)
+                assert below.kind == "infinity" or below.value <= e.result.value
+                assert above.kind == "infinity" or e.result.value <= above.value
+            assert e.interval.low.kind == "infinity" or e.interval.low.value <= Fraction(float(x[element]))
 
 
 def test_a_dialect_is_followed():

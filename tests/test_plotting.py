@@ -161,6 +161,17 @@ def test_a_codebook_has_no_density():
         plotting.density("nf4")
 
 
+def test_no_name_lies_on_or_beside_the_point_of_another_format():
+    ax = plotting.range_and_precision()
+    ax.get_figure(root=True).canvas.draw()
+    centres = {fmt.name: ax.transData.transform((fmt.decades, fmt.precision)) for fmt in bq.formats()}
+    for text in ax.texts:
+        box = Text.get_window_extent(text)
+        for name, (x, y) in centres.items():
+            beside = box.x0 - 5 < x < box.x1 + 5 and box.y0 < y < box.y1  # pixels
+            assert name == text.get_text() or not beside, (name, text.get_text())
+
+
 def test_every_format_is_a_point_of_range_and_precision_with_its_name():
     ax = plotting.range_and_precision()
     rows = bq.formats()
