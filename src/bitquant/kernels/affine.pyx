@@ -129,9 +129,9 @@ cdef inline void prepare_sum(const Line *line, double zero_point, Fixed *point) 
     Every step of a proposal is monotonic, so only the boundaries between two codes matter. How far off the sum is
     there: scale and product by two units in the last place of the product, and the sum by one of the fraction, whatever
     the FPU's rounding mode; by half of that where it rounds to nearest, which leaves half as many numbers in doubt.
-    2^-25 covers what FP64 adds to it here and subnormal numbers that the FPU takes for zero. So much, rounded up to what
-    the base can hold, is added too: a sum that exceeds an integer by less than twice that may belong on its other side.
-    Where that is all of the fraction, every number is in doubt.
+    2^-25 covers what FP64 adds to it here and subnormal numbers that the FPU takes for zero. So much, rounded up to
+    what the base can hold, is added too: a sum that exceeds an integer by less than twice that may belong on its other
+    side. Where that is all of the fraction, every number is in doubt.
     """
     cdef double below = zero_point - line.low, above = line.high - zero_point, shift = line.shift
     cdef double base = FIXED + 0.5 + shift + below, unit, off
