@@ -228,6 +228,14 @@ def test_a_staircase_gives_what_the_quantizer_gives(low, high, bits, unsigned, r
     assert codes.get_yticks().tolist() == list(range(found.qmin, found.qmax + 1))
 
 
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_staircase_has_the_codes_of_a_narrow_range_or_of_the_full_one(narrow, signed):
+    found = bq.clipped([0.5], -1, 1, bits=3, narrow=narrow, signed=signed)
+    lowest = -4 + narrow if signed else int(narrow)
+    assert plotting.staircase(found, -5, 5).lines[0].get_ydata().min() == pytest.approx(lowest * found.step)
+
+
 def test_a_staircase_of_a_format_gives_its_numbers():
     x, y = plotting.staircase("float4_e2m1fn", -9, 9).lines[0].get_data()
     assert set(np.abs(y).tolist()) == {0, 0.5, 1, 1.5, 2, 3, 4, 6}
@@ -275,6 +283,8 @@ def test_a_histogram_counts_every_number_and_shows_the_range():
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert f"{outside * 100:.2f} % clipped" in labels
     assert "8,192 numbers" in labels
+    spans = [sorted((span.get_x(), span.get_x() + span.get_width())) for span in ax.patches if span.get_hatch()]
+    assert spans == [pytest.approx([ax.get_xlim()[0], -0.4]), pytest.approx([0.3, ax.get_xlim()[1]])]
     levels = next(item for item in ax.collections if item.get_label() == "codes")
     assert ticks(levels) == pytest.approx([(q - found.zero_point) * found.step for q in range(-8, 8)])
     assert ax.get_title() == f"w: 4 bits, asymmetric; SQNR {found.error(WEIGHTS).sqnr_db:.1f} dB"
