@@ -147,6 +147,10 @@ def test_special_numbers_have_signs():
         ("0.1x", {}, "is no number"),
         ("1/0", {}, "divides by zero"),
         ("1e99999999", {}, "too far from 1"),
+        ("1e1300", {}, "1e1300 is too long or too far from 1"),
+        ("9" * 5000, {}, "9… is too long"),
+        (10**4000, {}, "an integer is too long or too far from 1"),
+        (Fraction(1, 10**4000), {}, "a rational is too long or too far from 1"),
         ("12'h123", {}, "say which format"),
         ("0x12345", {}, "has 16 bits"),
         (True, {}, "is no number"),
@@ -162,6 +166,11 @@ def test_special_numbers_have_signs():
 def test_what_cannot_be_is_refused_with_the_way_out(value, options, says):
     with pytest.raises(bq.BitquantError, match=says):
         bq.explain(value, "float16", **options)
+
+
+def test_parameters_of_a_scheme_are_bounded_too():
+    with pytest.raises(bq.BitquantError, match="too far from 1"):
+        bq.explain(1, "int8", scheme="symmetric", amax="1e1300")
 
 
 def test_a_path_shows_double_rounding():

@@ -17,7 +17,9 @@ from bitquant.formats import FP16, FP32, FP64, Format
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.stages import to_carrier
 
-_MOST = 20_000  # digits, and the largest exponent, of a text that is read
+# Digits, and the largest exponent, of a text; bits of a numerator or denominator. What has more could not be written
+# out: Python refuses to make decimals of more than 4,300 digits.
+_MOST = 4_000
 _DECIMAL = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:e([+-]?\d{1,9}))?")
 _RATIO = re.compile(r"([+-]?)(\d+)/(\d+)")
 _HEX_FLOAT = re.compile(r"([+-]?)0x([0-9a-f]*)(?:\.([0-9a-f]*))?p([+-]?\d{1,9})")
@@ -63,6 +65,8 @@ class Given:
     @classmethod
     def exactly(cls, value: Fraction, text: str, negative_zero: bool = False) -> Given:
         """A rational, which has no format."""
+        if any(part.bit_length() > _MOST for part in value.as_integer_ratio()):
+            raise _too_far(text)
         return cls(text, Real("finite", True) if negative_zero else finite(value))
 
 
@@ -99,14 +103,16 @@ def _of_rational(value: Fraction | Decimal) -> Given:
         zero = isinstance(value, Decimal) and value.is_zero() and value.is_signed()
         if isinstance(value, Decimal) and abs(value.adjusted()) > _MOST:
             raise _too_far(str(value))
-        return Given.exactly(Fraction(value), str(value), zero)
+        fraction = Fraction(value)
+        wide = any(part.bit_length() > _MOST for part in fraction.as_integer_ratio())
+        return Given.exactly(fraction, "a rational" if wide else str(value), zero)
     return _special("infinity" if value.is_infinite() else "nan", value.is_signed(), str(value))
 
 
 def _of_code_or_integer(value: int, source: Format | None) -> Given:
     if source is not None and not source.is_integer:
         return Given.of_code(value, source)
-    return Given.exactly(Fraction(value), str(value))
+    return Given.exactly(Fraction(value), str(value) if value.bit_length() <= _MOST else "an integer")
 
 
 def _of_array(value: Any, source: Format | None) -> Given:
@@ -152,7 +158,7 @@ def _of_text(text: str, source: Format | None, target: Format) -> Given:
     words = text.strip().lower().replace("_", "").replace("−", "-").replace("∞", "inf")
     unsigned = words.lstrip("+-")
     if len(words) > _MOST:
-        raise _too_far(f"{text[:20]}…")
+        raise _too_far(text)
     if unsigned in _NAMES and len(words) - len(unsigned) <= 1:
         kind, _ = _NAMES[unsigned]
         return _special(kind, words.startswith("-"), text.strip())
@@ -188,7 +194,7 @@ def exact_number(value: Any, name: str) -> Fraction:
         found = _exact(value.strip().lower().replace("−", "-"))
         if found is None:
             raise BitquantError(f"{name}={value!r} is no finite number: write 0.1, 1/3 or 0x1.8p-3")
-        return found
+        return Given.exactly(found, value).real.value
     real = read(value, None, FP64).real
     if real.kind != "finite":
         raise BitquantError(f"{name}={value!r}: give a finite number")
@@ -215,4 +221,5 @@ def _exact(words: str) -> Fraction | None:
 
 
 def _too_far(text: str) -> BitquantError:
-    return BitquantError(f"{text} is too long or too far from 1: exponents and digits go to {_MOST:,}")
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    return BitquantError(f"{shown} is too long or too far from 1: give a number between about 1e-1000 and 1e1000")

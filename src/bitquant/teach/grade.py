@@ -98,10 +98,11 @@ class Grade:
             f'<td style="text-align:left">{_marked(name, text)}</td></tr>'
             for name, text in self._facts()
         )
+        table = f'<table style="margin:0">{rows}</table>' if rows else ""
         return (
             f'<div style="border-left:0.3em solid {edge};padding-left:0.8em">'
             f"<p>{'✓' if self.passed else '✗'} {html.escape(self.verdict)}</p>"
-            f"{f'<table>{rows}</table>' if rows else ''}</div>"
+            f"{table}</div>"
         )
 
 
