@@ -291,7 +291,10 @@ def test_a_file_that_has_no_name_for_a_format_says_so_before_any_work_is_done(tm
     if to in IN_SAFETENSORS or fmt.dtype is None:
         works("convert", source, "-o", out, "--to", to)
         return
-    assert f"out.safetensors has no name for {to}: write .npz" in fails("convert", source, "-o", out, "--to", to)
+    why = (
+        f"numbers of {fmt.bits} bits, which do not fill whole bytes" if fmt.is_float and fmt.bits < 8 else "has no name"
+    )
+    assert re.search(rf"out.safetensors.* {why}.*: write .npz", fails("convert", source, "-o", out, "--to", to))
     assert not out.exists()
     np.save(tmp_path / "w.npy", W)
     message = fails("convert", tmp_path / "w.npy", "-o", tmp_path / "h.npy", "--to", to)

@@ -1,68 +1,32 @@
-"""Files that are written whole or not at all: a temporary file in the same folder, fsync, then one rename."""
+"""Files that are written whole or not at all: a temporary file in the same folder, fsync, then one rename.
+
+# Design:
+# A. A process that is killed cannot clean up. Its temporary file is left, and is removed by whoever next writes to
+#    that folder: the writer of a temporary file holds a lock on it, which the system lets go of when the process ends.
+# B. Between making the file and locking it, somebody may have taken it for an orphan. So after locking, the writer
+#    looks whether its file is still there, and makes another if not.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from bitquant.errors import BitquantError
 
-__all__ = ["SUFFIXES", "check_output", "check_place", "kind", "replaced"]
+try:
+    import fcntl
+except ImportError:  # not POSIX: orphans are left
+    fcntl = None  # type: ignore[assignment]
 
-SUFFIXES: Mapping[str, str] = {
-    ".safetensors": "named tensors and metadata, bfloat16 and the 8-bit floats included",
-    ".npz": "named tensors and metadata; plain NumPy reads it",
-    ".npy": "one tensor",
-}
+__all__ = ["check_place", "replaced"]
 
-
-def kind(path: str | os.PathLike[str]) -> str:
-    """Return the suffix of a file of tensors, or refuse it."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        *most, last = SUFFIXES
-        raise BitquantError(f"{path} is of no known kind: the name has to end in {', '.join(most)} or {last}")
-    return suffix
-
-
-def check_output(
-    path: str | os.PathLike[str],
-    overwrite: bool = False,
-    source: str | os.PathLike[str] | None = None,
-    several: bool = False,
-) -> Path:
-    """Refuse an output for tensors that cannot or should not be written, before any work is done for it.
-
-    Parameters
-    ----------
-    path : path
-        Where something is to be written.
-    overwrite : bool
-        Whether a file that is there may be replaced.
-    source : path, optional
-        The file that is read: it is not replaced even with `overwrite`.
-    several : bool
-        Whether more than one tensor goes in, or metadata: `.npy` holds neither.
-
-    Returns
-    -------
-    pathlib.Path
-        The file itself, where `path` is a symbolic link to it.
-
-    Raises
-    ------
-    BitquantError
-        For a folder in the file's place, a folder that is missing or not writable, a file that exists, and
-        the source.
-    """
-    if kind(path) == ".npy" and several:
-        raise BitquantError(f"{path} can hold one tensor without metadata and no more: write .npz or .safetensors")
-    return check_place(path, overwrite, source)
+_PREFIX, _SUFFIX = ".bitquant-", ".tmp"
 
 
 def check_place(
@@ -96,25 +60,52 @@ def _checked(path: str | os.PathLike[str], overwrite: bool, source: str | os.Pat
 def replaced(path: str | os.PathLike[str], overwrite: bool) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of `path` if the block ends well, and vanishes otherwise."""
     real = check_place(path, overwrite)
-    # A short name of its own: a name made from the file's could be longer than a folder allows.
-    temporary = real.parent / f".bitquant-{secrets.token_hex(8)}.tmp"
+    temporary: Path | None = None
     try:
-        # Not tempfile: its files are private (0600); this one has the permissions that the umask gives.
-        with open(temporary, "x+b") as file:
+        _remove_orphans(real.parent)
+        with _temporary(real.parent) as file:
+            temporary = Path(file.name)
             mode = (real if real.exists() else temporary).stat().st_mode
             yield file
-        os.chmod(temporary, stat.S_IMODE(mode))  # safetensors puts a private file in its place
-        with open(temporary, "rb") as file:  # by name: a library may have written it by name
-            os.fsync(file.fileno())
-        check_place(path, overwrite)  # someone may have written it meanwhile
-        os.replace(temporary, real)
+            file.flush()
+            os.chmod(temporary, stat.S_IMODE(mode))
+            with open(temporary, "rb") as written:  # by name: a library may have written it by name
+                os.fsync(written.fileno())
+            check_place(path, overwrite)  # someone may have written it meanwhile
+            os.replace(temporary, real)
     except BaseException as error:  # KeyboardInterrupt too: nothing is left behind
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _not_written(path, error) from error
         raise
     _sync_folder(real.parent)
+
+
+def _temporary(folder: Path) -> BinaryIO:
+    """A new file that others leave alone as long as it is open (Design A, B)."""
+    while True:
+        # A short name of its own: a name made from the target's could be longer than a folder allows. Not tempfile:
+        # its files are private (0600); this one has the permissions that the umask gives.
+        file = open(folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}", "x+b")  # noqa: SIM115
+        if fcntl is None:
+            return file
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(file.name):
+            return file
+        file.close()
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove temporary files whose writers are no more."""
+    if fcntl is None:
+        return
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError), open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

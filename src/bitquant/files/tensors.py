@@ -1,9 +1,12 @@
-"""Read and write a file of named tensors; the suffix says which format."""
+"""Open, read and write a file of named tensors; the suffix says which format, and one table says which there are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,140 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
-from bitquant.files.npz import METADATA, has_descriptor, read_npy, read_npz, write_npy, write_npz
-from bitquant.files.output import check_output, kind, replaced
-from bitquant.files.safetensors import DTYPES, read_safetensors, write_safetensors
+from bitquant.files.npz import check_descriptor
+from bitquant.files.output import check_place, replaced
+from bitquant.files.safetensors import stored_as
+from bitquant.files.sink import Planned, Sink, check_metadata, check_plan
+from bitquant.files.source import Source
 
-__all__ = ["check_dtype", "read_tensors", "write_tensors"]
+__all__ = ["KINDS", "check_dtype", "check_output", "create_tensors", "open_tensors", "read_tensors", "write_tensors"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A format of files: what it is, and the classes that read and write it, as "module:Class"."""
+
+    what: str
+    source: str
+    sink: str | None = None
+
+
+KINDS: dict[str, Kind] = {
+    ".safetensors": Kind(
+        "named tensors and metadata, bfloat16 and the 8-bit floats included",
+        "safetensors:SafetensorsSource",
+        "safetensors:SafetensorsSink",
+    ),
+    ".npz": Kind("named tensors and metadata; plain NumPy reads it", "npz:NpzSource", "npz:NpzSink"),
+    ".npy": Kind("one tensor", "npz:NpySource", "npz:NpySink"),
+    ".index.json": Kind("safetensors in several files, and the index that names them", "sharded:ShardedSource"),
+}
+
+
+def kind_of(path: str | os.PathLike[str], written: bool = False) -> Kind:
+    """The row of a file's format, or the error that lists the formats."""
+    name = Path(path).name.lower()
+    for suffix, kind in KINDS.items():
+        if name.endswith(suffix) and (kind.sink or not written):
+            return kind
+    *most, last = [suffix for suffix, kind in KINDS.items() if kind.sink or not written]
+    raise BitquantError(f"{path} is of no known kind: the name has to end in {', '.join(most)} or {last}")
+
+
+def _class(name: str) -> Any:
+    module, _, found = name.partition(":")
+    return getattr(import_module(f"bitquant.files.{module}"), found)
+
+
+def open_tensors(path: str | os.PathLike[str]) -> Source:
+    """Open a file of tensors: its header is read and checked, its numbers are read when they are asked for.
+
+    Parameters
+    ----------
+    path : path
+        Its suffix says which format; a row of `KINDS`.
+
+    Returns
+    -------
+    Source
+        A context manager with `tensors`, `metadata` and `read`.
+
+    Raises
+    ------
+    BitquantError
+        A file that is missing, unreadable, truncated, inconsistent, of another format, or that holds something other
+        than numbers and text, with the tensor and the byte; pickles are never read.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np
+    >>> from bitquant.files import open_tensors, write_tensors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(os.path.join(folder, "w.npz"), {"w": np.float32([[1, 2], [3, 4]])})
+    ...     with open_tensors(os.path.join(folder, "w.npz")) as source:
+    ...         source.tensors["w"].shape, source.read("w", 1, 3)
+    ((2, 2), array([2., 3.], dtype=float32))
+    """
+    if os.path.isdir(path):
+        raise BitquantError(f"{path} is a folder: give a file in it")
+    source: Source = _class(kind_of(path).source)(path)
+    return source
+
+
+@contextmanager
+def create_tensors(
+    path: str | os.PathLike[str],
+    planned: Iterable[Planned],
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    room: int = 0,
+) -> Iterator[Sink]:
+    """Write a file of tensors piece by piece, whole or not at all: an interruption leaves what was there before.
+
+    Parameters
+    ----------
+    path : path
+        Ends in `.safetensors`, `.npz` or `.npy` (one tensor, no metadata, NumPy's own dtypes).
+    planned : iterable of Planned
+        Name, shape and dtype of each tensor that will be written.
+    metadata : mapping of str to str, optional
+        May be changed through the sink's `metadata` until the end.
+    overwrite : bool
+        Replace a file that is there.
+    room : int
+        Bytes by which the metadata may grow; beyond that the tensors are moved, which takes time.
+
+    Yields
+    ------
+    Sink
+        Its `write(name, piece)` appends to a tensor. When the block ends well, the file takes its place.
+
+    Raises
+    ------
+    BitquantError
+        A file that exists, a place that cannot be written, a name, dtype or metadata that the format cannot hold,
+        fewer or more numbers than announced.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np
+    >>> from bitquant.files import Planned, create_tensors, read_tensors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "w.npz")
+    ...     with create_tensors(path, [Planned("w", (4,), np.dtype(np.int8))]) as sink:
+    ...         sink.write("w", np.int8([1, 2]))
+    ...         sink.write("w", np.int8([3, 4]))
+    ...     read_tensors(path)[0]["w"]
+    array([1, 2, 3, 4], dtype=int8)
+    """
+    made = _class(kind_of(path, written=True).sink or "")
+    plan = list(planned)
+    check_plan(Path(path), plan)
+    check_metadata(Path(path), metadata or {})
+    with replaced(path, overwrite) as file:
+        sink: Sink = made(file, Path(path), plan, metadata or {}, room)
+        yield sink
+        sink.finish()
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -35,8 +167,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
     Raises
     ------
     BitquantError
-        A file that is missing, unreadable, truncated, inconsistent, of another format, or that holds
-        something other than numbers and text; pickles are never read.
+        As for `open_tensors`.
 
     Examples
     --------
@@ -47,24 +178,11 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]],
     ...     read_tensors(os.path.join(folder, "w.npz"))
     ({'w': array([1., 2.], dtype=float32)}, {'by': 'me'})
     """
-    if os.path.isdir(path):
-        raise BitquantError(f"{path} is a folder: give a file in it")
-    suffix = kind(path)
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if suffix == ".npy":
-                return {Path(path).stem: read_npy(file, size, str(path))}, {}
-            if suffix == ".npz":
-                return read_npz(file, size, str(path))
-            return read_safetensors(file, path)
-    except FileNotFoundError:
-        raise BitquantError(f"there is no file {path}: check the name") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise BitquantError(f"{path} cannot be read ({reason}): check the file and its permissions") from error
+        with open_tensors(path) as source:
+            return {name: source.array(name) for name in source.tensors}, dict(source.metadata)
     except MemoryError:
-        raise BitquantError(f"{path} does not fit in memory: split it into smaller files") from None
+        raise BitquantError(f"{path} does not fit in memory: read a tensor at a time with open_tensors") from None
 
 
 def write_tensors(
@@ -100,18 +218,49 @@ def write_tensors(
     ...     read_tensors(os.path.join(folder, "w.npz"))[0]["w"].dtype
     dtype(bfloat16)
     """
-    suffix = kind(path)
-    notes = dict(metadata or {})
-    _check_names(path, tensors)
-    _check_metadata(path, notes)
-    check_output(path, overwrite, several=len(tensors) != 1 or bool(notes))
-    with replaced(path, overwrite) as file:
-        if suffix == ".npy":
-            write_npy(file, *tensors.values())
-        elif suffix == ".npz":
-            write_npz(file, tensors, notes)
-        else:
-            write_safetensors(file, tensors, notes)
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, np.ndarray):
+            found = type(tensor).__name__
+            raise BitquantError(f"{name!r} is a {found}, not a NumPy array: pass numpy.asarray of it")
+    plan = [Planned(name, tensor.shape, tensor.dtype) for name, tensor in tensors.items()]
+    with create_tensors(path, plan, metadata, overwrite) as sink:
+        for name, tensor in tensors.items():
+            sink.write(name, tensor)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    source: str | os.PathLike[str] | None = None,
+    several: bool = False,
+) -> Path:
+    """Refuse an output for tensors that cannot or should not be written, before any work is done for it.
+
+    Parameters
+    ----------
+    path : path
+        Where something is to be written.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    source : path, optional
+        The file that is read: it is not replaced even with `overwrite`.
+    several : bool
+        Whether more than one tensor goes in, or metadata: `.npy` holds neither.
+
+    Returns
+    -------
+    pathlib.Path
+        The file itself, where `path` is a symbolic link to it.
+
+    Raises
+    ------
+    BitquantError
+        For a folder in the file's place, a folder that is missing or not writable, a file that exists, and
+        the source.
+    """
+    if kind_of(path, written=True) is KINDS[".npy"] and several:
+        raise BitquantError(f"{path} can hold one tensor without metadata and no more: write .npz or .safetensors")
+    return check_place(path, overwrite, source)
 
 
 def check_dtype(path: str | os.PathLike[str], dtype: np.dtype[Any]) -> None:
@@ -139,33 +288,8 @@ def check_dtype(path: str | os.PathLike[str], dtype: np.dtype[Any]) -> None:
         ...
     bitquant.errors.BitquantError: x.safetensors has no name for int4: write .npz
     """
-    suffix = kind(path)
-    if suffix == ".npy" and not has_descriptor(dtype):
-        raise BitquantError(f"{path}: .npy has no name for {dtype}: write .npz")
-    if suffix == ".safetensors" and dtype.name not in {known.name for known in DTYPES.values()}:
-        raise BitquantError(f"{path} has no name for {dtype}: write .npz")
-
-
-def _check_names(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]]) -> None:
-    for name, tensor in tensors.items():
-        if not _is_text(name) or not name or "\0" in name or name == METADATA:
-            raise BitquantError(f"{path} cannot hold a tensor called {name!r}: rename it")
-        if not isinstance(tensor, np.ndarray):
-            kind = type(tensor).__name__
-            raise BitquantError(f"{name!r} is a {kind}, not a NumPy array: pass numpy.asarray of it")
-        if tensor.dtype.hasobject or tensor.dtype.names is not None:
-            raise BitquantError(f"{name!r} is of dtype {tensor.dtype}, and nothing is ever pickled: leave it out")
-
-
-def _check_metadata(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
-    for key, value in metadata.items():
-        if not _is_text(key) or not _is_text(value):
-            raise BitquantError(f"{path} cannot hold the metadata {key!r}: make key and value text")
-
-
-def _is_text(x: Any) -> bool:
-    """Whether x is a string that can be written as UTF-8 (no lone surrogates)."""
-    try:
-        return isinstance(x, str) and x.encode() is not None
-    except UnicodeEncodeError:
-        return False
+    kind = kind_of(path, written=True)
+    if kind is KINDS[".npy"]:
+        check_descriptor(path, dtype)
+    if kind is KINDS[".safetensors"]:
+        stored_as(path, dtype)
