@@ -408,7 +408,7 @@ def test_quantize_writes_the_codes_of_the_library(tmp_path, source, options, exp
         assert float(row["sqnr_db"]) == error.sqnr_db
         assert row["bytes_before"] == x.nbytes
         stored, _ = read_tensors(out)
-        parts = (stored[f"{row['name']}{part}"] for part in ("", ".step", ".zero_point"))
+        parts = (stored[f"{row['name']}{part}"] for part in ("", ".step", ".zero_point", ".range"))
         assert row["bytes_after"] == sum(part.nbytes for part in parts)
     assert report["totals"]["bytes_after"] == sum(row["bytes_after"] for row in report["tensors"])
     assert {row["name"]: row["reason"] for row in report["kept"]} == {
@@ -453,8 +453,8 @@ def test_quantize_prints_a_row_for_each_tensor_and_the_totals(tmp_path):
         "clipped",
         "cosine",
     ]
-    assert rows[0].split() == ["w", "3", "12", "→", "15", "1", "0", "0.0833", "0.5", "48.1", "0", "0.999992"]
-    assert totals == "2 tensors, 5 numbers: 20 → 29 bytes, 1.45 times larger"
+    assert rows[0].split() == ["w", "3", "12", "→", "23", "1", "0", "0.0833", "0.5", "48.1", "0", "0.999992"]
+    assert totals == "2 tensors, 5 numbers: 20 → 45 bytes, 2.25 times larger"
     assert worst.startswith("lowest SQNR")
     assert written == f"written: {tmp_path}/q.npz"
 
@@ -494,10 +494,10 @@ def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
         ("convert {dir} -o {out} --to fp16", "is a folder"),
         ("convert {text} -o {out} --to fp16", "no readable .npz"),
         ("convert {ints} -o {out} --to fp16", "no float tensor"),
-        ("convert {nan} -o {out} --to int8", "'bad': x has NaN at index 1"),
+        ("convert {nan} -o {out} --to int8", r"nan.npz: 'bad' \(from byte \d+\): x has NaN at index 1"),
         ("convert {codes} -o {out} --to fp16", "has been quantized"),
         ("quantize {codes} -o {out}", "has been quantized"),
-        ("quantize {nan} -o {out}", "'bad': x has NaN at index 1.*saturate"),
+        ("quantize {nan} -o {out}", r"nan.npz: 'bad' \(from byte \d+\): x has NaN at index 1.*saturate"),
         ("quantize {in} -o {out} --bits 9", "bits=9"),
         ("quantize {in} -o {out} --bits 1", "bits=1"),
         ("quantize {in} -o {out} --scheme upside", "scheme='upside'"),

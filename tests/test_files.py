@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -577,6 +578,11 @@ QUANTIZED = {
     "step in float16": lambda x: bq.symmetric(x, step_format="float16"),
     "step in tfloat32": lambda x: bq.symmetric(x, step_format="tfloat32"),
     "step given": lambda x: bq.quantize(x, step=0.1),
+    "steps given": lambda x: bq.quantize(x, step=[0.1, 0.2, 0.3, 0.4, 0.5], axis=0),
+    "range with zero": lambda x: bq.asymmetric(np.abs(x) + 1, include_zero=True),
+    "one number": lambda x: bq.asymmetric(np.full_like(x, 3)),
+    "calibrated": lambda x: bq.quantize(x, range=bq.calibrate(x, axis=0), axis=0),
+    "ends far apart": lambda x: bq.asymmetric(x * np.float64([1, 1e30, 1, 1e-30, 1])[:, None]),
     "from bfloat16": lambda x: bq.symmetric(bq.convert(x, "bfloat16")),
     "from float64": lambda x: bq.symmetric(x.astype(np.float64)),
     "zeros": lambda x: bq.symmetric(np.zeros_like(x)),
@@ -620,19 +626,23 @@ def test_the_layout_is_the_documented_one(tmp_path, suffix):
         "w": ("int8", (5, 7)),
         "w.step": ("bfloat16", (5,)),
         "w.zero_point": ("int32", (5,)),
+        "w.range": ("float64", (5, 2)),
         "v": ("int8", (5, 7)),
         "v.step": ("float64", ()),
         "v.zero_point": ("int32", ()),
+        "v.range": ("float64", (2,)),
     }
-    notes = json.loads(metadata["bitquant"])
-    assert notes["version"] == 1
     amax = float(np.abs(X).max())
+    assert tensors["v.range"].tolist() == [-amax, amax]
+    notes = json.loads(metadata["bitquant"])
+    assert notes["version"] == 2
     assert notes["tensors"]["v"] == {
         "scheme": "symmetric", "bits": 8, "signed": True, "axis": None, "block_shape": None,
-        "rounding": "nearest_even", "qmin": -127, "qmax": 127, "range": [-amax, amax],
-        "scale": str(bq.symmetric(X).exact_scale), "source": "float32",
+        "rounding": "nearest_even", "qmin": -127, "qmax": 127, "scale": None, "source": "float32",
         "step_format": None,
     }  # fmt: skip
+    save_quantized(tmp_path / f"g{suffix}", {"v": bq.quantize([1.0, 2.0], scale=Fraction(127, 3))})
+    assert json.loads(read_tensors(tmp_path / f"g{suffix}")[1]["bitquant"])["tensors"]["v"]["scale"] == "127/3"
 
 
 @pytest.mark.parametrize("part", ["w.step", "w.zero_point"])
@@ -684,11 +694,12 @@ DAMAGED = {
     "scale negative": (changed("scale", "-1"), "do not fit"),
     "scale no number": (changed("scale", "many"), "do not fit"),
     "scale divided by zero": (changed("scale", "1/0"), "do not fit"),
-    "range of three": (changed("range", [1, 2, 3]), "do not fit"),
-    "range no numbers": (changed("range", ["a", "b"]), "do not fit"),
+    "range of three": (tensor("w.range", np.float64([1, 2, 3])), "do not fit"),
+    "range gone": (tensor("w.range", None), "do not fit"),
     "format unknown": (changed("source", "float33"), "do not fit"),
     "a key gone": (lambda tensors, notes: notes["tensors"]["w"].pop("bits"), "do not fit"),
-    "another version": (lambda tensors, notes: notes.update(version=2), "layout version 2"),
+    "another version": (lambda tensors, notes: notes.update(version=3), "layout version 3.*update"),
+    "an earlier version": (lambda tensors, notes: notes.update(version=1), "layout version 1.*quantize the original"),
     "no version": (lambda tensors, notes: notes.pop("version"), "not written by save_quantized"),
 }
 

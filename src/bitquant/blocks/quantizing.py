@@ -244,7 +244,7 @@ def not_finite(array: Array, source: Format) -> BitquantError:
         if bad.size and first < 0:
             first = start + int(bad[0])
         count += bad.size
-    return nonfinite_error(array, count, first)
+    return nonfinite_error(array.shape, float(array.reshape(-1)[first]), count, first)
 
 
 def _codes_out(out: Array | None, array: Array, element: Format) -> Array:

@@ -39,7 +39,7 @@ app = typer.Typer(
     "New here? Start with: bitquant tour",
 )
 
-Input = Annotated[Path, typer.Argument(metavar="IN", help="A .safetensors, .npz or .npy file.")]
+Input = Annotated[Path, typer.Argument(metavar="IN", help="A .safetensors, .npz or .npy file, or an .index.json.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write, of those kinds too.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -53,7 +53,6 @@ DialectRule = Annotated[
         "--dialect", metavar="NAME", help="Follow the rules of a chip, a library or a standard: x86_f16c, onnx ..."
     ),
 ]
-RoundingRule = Annotated[str, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}.")]
 
 
 def _version(asked: bool) -> None:
@@ -174,48 +173,84 @@ def _quantize(
         str | None,
         typer.Option("--calibrate", metavar="METHOD", help=f"Find the range by {', '.join(METHODS)}. Default: minmax."),
     ] = None,
-    bits: Annotated[int, typer.Option(metavar="2..8", help="Bits of a code; each is stored in a byte.")] = 8,
-    unsigned: Annotated[bool, typer.Option("--unsigned", help="Codes from 0 up (uint8).")] = False,
+    bits: Annotated[
+        int | None, typer.Option(metavar="2..8", help="Bits of a code; each is stored in a byte. Default: 8.")
+    ] = None,
+    unsigned: Annotated[bool | None, typer.Option("--unsigned/--signed", help="Codes from 0 up (uint8).")] = None,
     narrow: Annotated[
         bool | None,
         typer.Option("--narrow/--full", help="Leave the lowest code out, or not. Default: narrow if signed symmetric."),
     ] = None,
-    rounding: RoundingRule = "nearest_even",
+    rounding: Annotated[
+        str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
+    ] = None,
     step_format: Annotated[
         str | None,
         typer.Option(metavar="FORMAT", help="Round the step to this format first; codes are exact for it."),
     ] = None,
     include_zero: Annotated[
-        bool,
-        typer.Option("--include-zero", help="Widen an asymmetric range to zero, as ONNX and PyTorch do."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--include-zero/--own-range", help="Widen an asymmetric range to zero, as ONNX and PyTorch do, or not."
+        ),
+    ] = None,
     nonfinite: Annotated[
-        str, typer.Option(metavar="RULE", help="NaN and infinity: raise (an error) or saturate.")
-    ] = "raise",
+        str | None, typer.Option(metavar="RULE", help="NaN and infinity: raise (an error; default) or saturate.")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only tensors whose name matches. Repeatable.")
     ] = None,
     skip: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Not those whose name matches. Repeatable.")
     ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule",
+            metavar="'GLOB: WORDS'",
+            help="Other options where a name matches: '*.mlp.*: bits=4 group=128'. Repeatable; the last wins.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file with options and rules: see docs/files.md.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(metavar="LAYOUT", help="bitquant, or compressed-tensors, with its config.json.")
+    ] = "bitquant",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back what was written and compare its numbers bit for bit.")
+    ] = False,
+    worst: Annotated[
+        int | None, typer.Option(metavar="N", help="Show only the N tensors of lowest SQNR, the worst first.")
+    ] = None,
     force: Force = False,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quantize every float tensor of a file to integer codes, and print what it cost."""
+    """Quantize every float tensor of a file to integer codes, and print what it cost.
+
+    IN may be of any size: it is read piece by piece. IN and OUT may be indices (model.safetensors.index.json) of
+    several files; a run that was stopped then goes on after the last whole file when it is started again.
+    """
     from bitquant.cli import quantize
 
-    options: dict[str, Any] = {
+    words: dict[str, Any] = {
+        "scheme": scheme,
+        "range": limits,
+        "axis": axis,
+        "group": group,
+        "calibrate": method,
         "bits": bits,
-        "signed": not unsigned,
+        "unsigned": unsigned,
         "narrow": narrow,
         "rounding": rounding,
         "step_format": step_format,
         "include_zero": include_zero,
         "nonfinite": nonfinite,
-        "threads": threads,
     }
-    quantize.run(source, output, scheme, limits, axis, group, method, only or [], skip or [], force, as_json, **options)
+    words = {word: value for word, value in words.items() if value is not None}
+    chosen = (recipe, rules or [], only or [], skip or [])
+    quantize.run(source, output, words, *chosen, layout, worst, force, verify, as_json, threads)
 
 
 @app.command("explain", cls=Lists, short_help="Show one number's rounding step by step: bits, neighbours, error.")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bitquant.calibrate import calibrate
-from bitquant.cli.show import Part, Screen, number, print_json, progress, size
-from bitquant.cli.tensors import Tensors, float_format, kept_line, named, open_floats
-from bitquant.errors import BitquantError
-from bitquant.files import check_output, entries, save_quantized
-from bitquant.quantize import Quantized, quantize
+from bitquant.cli.show import Part, Screen, number, print_json, size
+from bitquant.cli.tensors import kept_line, progress
+from bitquant.files import Options, Recipe, Result, quantize_file, read_recipe, rule
 
 _HEADS = ("tensor", "shape", "bytes", "step", "zero", "mse", "max error", "SQNR dB", "clipped", "cosine")
 _LEAD = 3  # the columns that say what the tensor is; the others are figures
@@ -23,112 +18,59 @@ _LEAD = 3  # the columns that say what the tensor is; the others are figures
 def run(
     source: Path,
     output: Path,
-    scheme: str | None,
-    limits: tuple[float, float] | None,
-    axis: int | None,
-    group: int | None,
-    method: str | None,
+    words: dict[str, Any],
+    recipe: Path | None,
+    rules: list[str],
     only: list[str],
     skip: list[str],
+    layout: str,
+    worst: int | None,
     force: bool,
+    verify: bool,
     as_json: bool,
-    **options: Any,
+    threads: int | None,
 ) -> None:
     """Quantize, write, and say what happened."""
-    options = {**options, **_mapping(scheme, limits, axis, group)}
-    if method is not None and limits is not None:
-        raise BitquantError("--calibrate finds a range, and --range gives one: choose")
-    check_output(output, force, source, several=True)
-    tensors, metadata, _ = open_floats(source)
-    kept = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
-    if len(kept) == len(tensors):
-        raise BitquantError(f"no tensor of {source} is left to quantize: give other --only and --skip patterns")
-    items: dict[str, Quantized | NDArray[Any]] = dict(tensors)
-    rows = []
-    with progress([name for name in tensors if name not in kept], "quantizing") as names:
-        for name in names:
-            with named(name):
-                # A vector has one number per channel: a step for each would take more room than it does.
-                fine = axis is not None or group is not None
-                apart = fine and _has_channels(tensors[name], -1 if axis is None else axis)
-                where: dict[str, Any] = {"axis": axis, "group_size": group} if apart else {}
-                if method is not None:
-                    where["range"] = _calibrated(tensors[name], method, where, options)
-                found = quantize(tensors[name], **where, **options)
-                note = f"{tensors[name].ndim}-D: one step for all" if fine and not apart else ""
-                items[name] = found
-                rows.append(_facts(name, tensors[name], found, note))
-    save_quantized(output, items, metadata, overwrite=force)
-    totals = _totals(rows)
+    chosen = _chosen(words, recipe, rules, only, skip)
+    with progress("quantizing") as start:
+        result = quantize_file(
+            source, output, chosen, layout, overwrite=force, verify=verify, threads=threads, start=start
+        )
+    totals = _totals(result.rows)
     if as_json:
-        left = [{"name": name, "dtype": tensors[name].dtype.name, "reason": why} for name, why in kept.items()]
-        print_json({"input": str(source), "output": str(output), "tensors": rows, "kept": left, "totals": totals})
+        left = [{"name": name, "reason": why} for name, why in result.kept.items()]
+        print_json(
+            {
+                "input": str(source),
+                "output": str(output),
+                "layout": layout,
+                "verified": verify,
+                "tensors": result.rows,
+                "kept": left,
+                "totals": totals,
+            }
+        )
         return
-    _show(rows, kept, totals, output)
+    _show(result, totals, output, worst, verify)
 
 
-def _mapping(
-    scheme: str | None, limits: tuple[float, float] | None, axis: int | None, group: int | None
-) -> dict[str, Any]:
-    """Find scheme and range for `quantize`: clipping is one of its two schemes with a chosen range."""
-    if limits is None:
-        if scheme == "clipped":
-            raise BitquantError("--scheme clipped needs the range to clip to: add --range LOW HIGH")
-        return {"scheme": scheme or "symmetric"}
-    if axis is not None or group is not None:
-        name = "--axis finds one per channel" if group is None else "--group finds one per group"
-        raise BitquantError(f"--range is one range for all and {name}: give one of the two")
-    if scheme in (None, "clipped"):
-        scheme = "symmetric" if limits[0] == -limits[1] else "asymmetric"
-    return {"scheme": scheme, "range": limits}
+def _chosen(
+    words: dict[str, Any], path: Path | None, rules: list[str], only: list[str], skip: list[str]
+) -> Callable[[str], Options | str]:
+    """Which tensor is quantized how: the recipe's words, then those of the command line; and the rules of both."""
+    found = Recipe() if path is None else read_recipe(path)
+    recipe = Recipe({**found.words, **words}, [*found.rules, *map(rule, rules)])
 
+    def chosen(name: str) -> Options | str:
+        if only and not any(fnmatchcase(name, pattern) for pattern in only):
+            return "not in --only"
+        if any(fnmatchcase(name, pattern) for pattern in skip):
+            return "--skip"
+        options = recipe.options(name)
+        return "skipped by a rule" if options.skip else options
 
-def _calibrated(tensor: NDArray[Any], method: str, where: dict[str, Any], options: dict[str, Any]) -> Any:
-    """Find the range of a tensor by a method of calibration."""
-    words = ("scheme", "bits", "signed", "narrow", "include_zero", "step_format", "nonfinite")
-    return calibrate(tensor, method, **where, **{word: options[word] for word in words})  # type: ignore[arg-type]
-
-
-def _why_not(name: str, tensor: NDArray[Any], only: list[str], skip: list[str]) -> str:
-    """Say why a tensor is left as it is; an empty text where it is not."""
-    if float_format(tensor) is None:
-        return tensor.dtype.name
-    if not tensor.size:
-        return "empty"
-    if only and not any(fnmatchcase(name, pattern) for pattern in only):
-        return "not in --only"
-    return "--skip" if any(fnmatchcase(name, pattern) for pattern in skip) else ""
-
-
-def _has_channels(tensor: NDArray[Any], axis: int) -> bool:
-    return tensor.ndim > 1 and -tensor.ndim <= axis < tensor.ndim
-
-
-def _facts(name: str, tensor: NDArray[Any], found: Quantized, note: str) -> dict[str, Any]:
-    error = found.error(tensor)
-    return {
-        "name": name,
-        "shape": list(tensor.shape),
-        "from": float_format(tensor),
-        "dtype": np.asarray(found.codes).dtype.name,
-        "scheme": found.scheme,
-        "bits": found.bits,
-        "axis": found.axis,
-        "block_shape": found.block_shape,
-        "note": note,
-        "step": found.step,
-        "scale": found.scale,
-        "zero_point": found.zero_point,
-        "range": list(found.range),
-        "numbers": tensor.size,
-        "mse": error.mse,
-        "max_abs": error.max_abs,
-        "sqnr_db": error.sqnr_db,
-        "clipped": error.clipped,
-        "cosine": error.cosine,
-        "bytes_before": tensor.nbytes,
-        "bytes_after": sum(part.nbytes for part in entries(name, found).values()),
-    }
+    chosen("")  # what is wrong with the options for all is said before a file is opened
+    return chosen
 
 
 def _totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -144,12 +86,15 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _show(rows: list[dict[str, Any]], kept: dict[str, str], totals: dict[str, Any], output: Path) -> None:
+def _show(result: Result, totals: dict[str, Any], output: Path, worst: int | None, verified: bool) -> None:
     screen = Screen()
+    rows = result.rows if worst is None else sorted(result.rows, key=lambda row: float(row["sqnr_db"]))[:worst]
     notes = any(row["note"] for row in rows)
     heads = (*_HEADS[:_LEAD], *([""] if notes else []), *_HEADS[_LEAD:])
     screen.table(heads, [_cells(row, notes) for row in rows], lead=_LEAD + notes)
-    kept_line(screen, list(kept.items()))
+    if len(rows) < len(result.rows):
+        screen.note(f"the {len(rows)} of lowest SQNR, of {len(result.rows)}")
+    kept_line(screen, list(result.kept.items()))
     before, after = totals["bytes_before"], totals["bytes_after"]
     screen.line(
         f"{totals['tensors']} tensors, {totals['numbers']:,} numbers: {before:,} → {after:,} bytes, ",
@@ -159,26 +104,27 @@ def _show(rows: list[dict[str, Any]], kept: dict[str, str], totals: dict[str, An
         f"lowest SQNR {totals['lowest_sqnr_db']:.1f} dB in {totals['lowest_sqnr_tensor']}, "
         f"largest error {number(totals['max_abs'])} in {totals['max_abs_tensor']}"
     )
+    if result.resumed:
+        screen.line(f"{result.resumed} files were whole from an earlier run that was stopped")
+    if verified:
+        screen.line("verified: what was written gives the same numbers, bit for bit")
     screen.line("written: ", (str(output), "green"))
 
 
 def _cells(row: dict[str, Any], notes: bool) -> list[Part]:
-    steps, zeros = np.asarray(row["step"]), np.asarray(row["zero_point"])
-    per_axis = steps.ndim > 0
-    zero = str(zeros.min()) if zeros.min() == zeros.max() else f"{zeros.min()}…{zeros.max()}"
+    step, zero = row["step"], row["zero_point"]
+    if isinstance(zero, list):
+        zero = str(zero[0]) if zero[0] == zero[1] else f"{zero[0]}…{zero[1]}"
     return [
         (row["name"], "cyan"),
         size(row["shape"]),
         f"{row['bytes_before']:,} → {row['bytes_after']:,}",
         *([(row["note"], "dim")] if notes else []),
-        f"{steps.size} steps" if per_axis else number(float(steps)),
-        zero,
+        number(step) if not isinstance(step, list) else f"{row['steps']} steps",
+        str(zero),
         number(row["mse"]),
         number(row["max_abs"]),
         f"{row['sqnr_db']:.1f}",
         f"{row['clipped']:.2%}" if row["clipped"] else "0",
         f"{row['cosine']:.6f}",
     ]
-
-
-__all__ = ["Tensors", "run"]

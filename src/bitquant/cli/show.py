@@ -7,8 +7,7 @@ import math
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -163,32 +162,6 @@ def size(shape: Sequence[int]) -> str:
 def print_json(value: Any) -> None:
     """Print JSON that every parser reads: infinities and NaN as the texts "inf", "-inf" and "nan"."""
     print(json.dumps(_jsonable(value), indent=2, ensure_ascii=True, allow_nan=False))
-
-
-@contextmanager
-def progress(names: Sequence[str], what: str) -> Iterator[Iterator[str]]:
-    """Hand out names one by one, with a bar on standard error while that is a terminal."""
-    if not sys.stderr.isatty():
-        yield iter(names)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("{task.fields[what]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[name]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(names), what=what, name="")
-
-        def steps() -> Iterator[str]:
-            for name in names:
-                bar.update(task, name=name.encode("unicode_escape").decode().replace("[", "\\["))
-                yield name
-                bar.advance(task)
-
-        yield steps()
 
 
 def _styled(cell: Part) -> tuple[str, str]:

@@ -1,49 +1,74 @@
-"""What `convert` and `quantize` share: the float tensors of a file, and errors that name the tensor."""
+"""What `convert` and `quantize` share: what is told while a file is written, and of the tensors that were kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
+from rich.console import Console
 
 from bitquant.cli.show import Screen
-from bitquant.errors import BitquantError
-from bitquant.files import read_tensors
-from bitquant.formats import format
 
-Tensors = dict[str, NDArray[Any]]
-
-
-def open_floats(source: Path) -> tuple[Tensors, dict[str, str], list[str]]:
-    """Read a file: its tensors, its metadata, and the names of those that are floats of a known format."""
-    tensors, metadata = read_tensors(source)
-    if "bitquant" in metadata:
-        raise BitquantError(f"{source} holds codes, it has been quantized: give the file it was made from")
-    floats = [name for name, tensor in tensors.items() if float_format(tensor) is not None]
-    if not floats:
-        raise BitquantError(f"{source} has no float tensor: there is nothing to do, give another file")
-    return tensors, metadata, floats
-
-
-def float_format(tensor: NDArray[Any]) -> str | None:
-    """Return the name of the floating format of a tensor, or None."""
-    try:
-        found = format(tensor.dtype)
-    except BitquantError:
-        return None
-    return None if found.is_integer else found.name
+Start = Callable[[int], Callable[[str, int], None]]
+_EVERY = 10.0  # seconds between two lines of a log
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """Say which tensor an error is about."""
-    try:
-        yield
-    except BitquantError as error:
-        raise BitquantError(f"{name!r}: {error}") from error
+def progress(what: str) -> Iterator[Start]:
+    """What is given the bytes there are to deal with: a bar on standard error on a terminal, else lines in a log.
+
+    A run that takes less than ten seconds has no lines.
+    """
+    if not sys.stderr.isatty():
+        yield lambda total: _Log(what, total).advance
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.fields[what]}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def start(total: int) -> Callable[[str, int], None]:
+            task = bar.add_task("", total=total, what=what, name="")
+            return lambda name, done: bar.update(task, advance=done, name=_printable(name))
+
+        yield start
+
+
+class _Log:
+    """Lines on standard error, one now and then."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.began = self.told = time.monotonic()
+
+    def advance(self, name: str, done: int) -> None:
+        self.done += done
+        now = time.monotonic()
+        if now - self.told < _EVERY:
+            return
+        self.told = now
+        rate = self.done / (now - self.began)
+        left = (self.total - self.done) / rate if rate else 0
+        print(
+            f"{self.what}: {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s, "
+            f"{left:.0f} s to go, at {name.encode('unicode_escape').decode()}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _printable(name: str) -> str:
+    """A name that moves no cursor and is no markup."""
+    return name.encode("unicode_escape").decode().replace("[", "\\[")
 
 
 def kept_line(screen: Screen, kept: list[tuple[str, str]]) -> None:

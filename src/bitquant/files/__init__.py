@@ -5,8 +5,13 @@ those that fit in memory; `save_quantized` and `load_quantized` codes with all t
 numbers. Nothing here pickles, and nothing here rounds.
 """
 
+from bitquant.files.converting import FLAGS, convert_file
+from bitquant.files.layouts import LAYOUTS
+from bitquant.files.model import Result
 from bitquant.files.output import check_place, replaced
-from bitquant.files.quantized import Stored, entries, load_quantized, save_quantized
+from bitquant.files.quantized import Stored, load_quantized, save_quantized
+from bitquant.files.quantizing import quantize_file
+from bitquant.files.recipe import Options, Recipe, Rule, read_recipe, rule
 from bitquant.files.sink import Planned, Sink
 from bitquant.files.source import Entry, Source
 from bitquant.files.tensors import (
@@ -20,21 +25,30 @@ from bitquant.files.tensors import (
 )
 
 __all__ = [
+    "FLAGS",
     "KINDS",
+    "LAYOUTS",
     "Entry",
+    "Options",
     "Planned",
+    "Recipe",
+    "Result",
+    "Rule",
     "Sink",
     "Source",
     "Stored",
     "check_dtype",
     "check_output",
     "check_place",
+    "convert_file",
     "create_tensors",
-    "entries",
     "load_quantized",
     "open_tensors",
+    "quantize_file",
+    "read_recipe",
     "read_tensors",
     "replaced",
+    "rule",
     "save_quantized",
     "write_tensors",
 ]

@@ -19,6 +19,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -240,6 +241,13 @@ class NpzSink(Sink):
         self._archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._open: tuple[str, IO[bytes]] | None = None
         self._written: set[str] = set()
+
+    def abandon(self) -> None:
+        """Close the archive while its file is open: it would try that when it is collected."""
+        with suppress(Exception):
+            self._end()
+        with suppress(Exception):
+            self._archive.close()
 
     def _write(self, tensor: Planned, start: int, piece: NDArray[Any]) -> None:
         stream = self._stream(tensor)

@@ -198,6 +198,8 @@ def _unreadable(path: Path, reason: str) -> BitquantError:
 class SafetensorsSink(Sink):
     """A `.safetensors` file that is being written."""
 
+    interleaved = True
+
     def __init__(
         self, file: BinaryIO, path: Path, planned: Iterable[Planned], metadata: Mapping[str, str], room: int
     ) -> None:

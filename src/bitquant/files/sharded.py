@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from bitquant.errors import BitquantError
 from bitquant.files.safetensors import SafetensorsSource
 from bitquant.files.source import Descriptor, Entry, Source
 
-__all__ = ["ShardedSource"]
+__all__ = ["INDEX", "ShardedSource", "index_text"]
+
+INDEX = ".index.json"
 
 _LONGEST = 1 << 30
 
@@ -49,13 +52,9 @@ class ShardedSource(Source):
             self.metadata.setdefault(key, value)
 
     @property
-    def shards(self) -> list[Path]:
-        """The files that the tensors lie in."""
-        return list(self._sources)
-
-    def shard(self, path: Path) -> SafetensorsSource:
-        """One of them by itself."""
-        return self._sources[path]
+    def parts(self) -> list[Source]:
+        """The files that the tensors lie in: itself, or the shards."""
+        return list(self._sources.values())
 
     def _read(self, entry: Entry, start: int, stop: int) -> NDArray[Any]:
         return self._sources[entry.file].read(entry.name, start, stop)
@@ -66,22 +65,23 @@ class ShardedSource(Source):
             source.close()
 
 
+def index_text(path: Path, shards: Mapping[str, Path]) -> str:
+    """The index of shards that are written, with the metadata of the one that was read."""
+    where: dict[str, str] = {}
+    total = 0
+    for name, shard in shards.items():
+        with SafetensorsSource(shard) as source:
+            where |= dict.fromkeys(source.tensors, name)
+            total += sum(entry.nbytes for entry in source.tensors.values())
+    metadata = _index(path).get("metadata")
+    metadata = {**(metadata if isinstance(metadata, dict) else {}), "total_size": total}
+    return json.dumps({"metadata": metadata, "weight_map": dict(sorted(where.items()))}, indent=2) + "\n"
+
+
 def _weight_map(path: Path) -> dict[str, str]:
     """Tensor to file, as an index says it."""
-    file = Descriptor(path)
-    try:
-        text = file.bytes(0, min(file.size, _LONGEST), str(path))
-    finally:
-        file.close()
-    try:
-        found = json.loads(text)["weight_map"]
-        names = {str(name): str(shard) for name, shard in found.items()}
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).splitlines() or [""])[0][:80]
-        raise BitquantError(
-            f"{path} is no index of safetensors ({type(error).__name__} {reason}): give the file that has "
-            "the weight_map"
-        ) from error
+    found = _index(path)["weight_map"]
+    names = {str(name): str(shard) for name, shard in found.items()}
     for name, shard in names.items():
         if not shard.endswith(".safetensors") or Path(shard).name != shard:
             raise BitquantError(
@@ -90,3 +90,17 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not names:
         raise BitquantError(f"{path} names no tensors: copy it again")
     return names
+
+
+def _index(path: Path) -> dict[str, Any]:
+    """What an index holds."""
+    with Descriptor(path) as file:
+        text = file.bytes(0, min(file.size, _LONGEST), str(path))
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        raise BitquantError(f"{path} is no index of safetensors ({reason}): copy it again") from error
+    if not isinstance(found, dict) or not isinstance(found.get("weight_map"), dict):
+        raise BitquantError(f"{path} is no index of safetensors (it has no weight_map): give the file that has it")
+    return found

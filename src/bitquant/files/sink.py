@@ -51,7 +51,11 @@ class Sink(ABC):
     temporary : pathlib.Path
     metadata : dict of str to str
         May be changed until `finish`.
+    interleaved : bool
+        Whether pieces of several tensors may come by turns.
     """
+
+    interleaved = False
 
     def __init__(
         self, file: BinaryIO, path: Path, planned: Iterable[Planned], metadata: Mapping[str, str], room: int
@@ -106,6 +110,10 @@ class Sink(ABC):
         self._finish()
         self.file.flush()
         self._finished = True
+
+    def abandon(self) -> None:
+        """Let go of what depends on the file, which is about to vanish."""
+        return
 
     @abstractmethod
     def _write(self, tensor: Planned, start: int, piece: NDArray[Any]) -> None:

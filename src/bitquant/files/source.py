@@ -99,9 +99,9 @@ class Source(ABC):
     metadata: dict[str, str]
 
     @property
-    def shards(self) -> list[Path]:
-        """The files that the tensors lie in."""
-        return [self.path]
+    def parts(self) -> list[Source]:
+        """The files that the tensors lie in: itself, or the shards."""
+        return [self]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Fetch numbers `start` to `stop` of a tensor, counted in C order.

@@ -59,13 +59,15 @@ def _class(name: str) -> Any:
     return getattr(import_module(f"bitquant.files.{module}"), found)
 
 
-def open_tensors(path: str | os.PathLike[str]) -> Source:
+def open_tensors(path: str | os.PathLike[str], *, as_kind: str | os.PathLike[str] | None = None) -> Source:
     """Open a file of tensors: its header is read and checked, its numbers are read when they are asked for.
 
     Parameters
     ----------
     path : path
         Its suffix says which format; a row of `KINDS`.
+    as_kind : path, optional
+        Another name, whose suffix says it instead.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def open_tensors(path: str | os.PathLike[str]) -> Source:
     """
     if os.path.isdir(path):
         raise BitquantError(f"{path} is a folder: give a file in it")
-    source: Source = _class(kind_of(path).source)(path)
+    source: Source = _class(kind_of(path if as_kind is None else as_kind).source)(path)
     return source
 
 
@@ -146,8 +148,12 @@ def create_tensors(
     check_metadata(Path(path), metadata or {})
     with replaced(path, overwrite) as file:
         sink: Sink = made(file, Path(path), plan, metadata or {}, room)
-        yield sink
-        sink.finish()
+        try:
+            yield sink
+            sink.finish()
+        except BaseException:
+            sink.abandon()
+            raise
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -20,6 +20,20 @@ def extremes(
     array: Array, source: Format, granularity: Granularity, refuse: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The smallest and largest number of each channel, exactly; what is not finite is refused, or left out."""
+    low, high, finite = reach(array, source, granularity)
+    if refuse and not finite:
+        raise _not_finite(array, source)
+    check_found(low, high, granularity)
+    return low, high
+
+
+def reach(
+    array: Array, source: Format, granularity: Granularity
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """The smallest and largest finite number of each channel, and whether all numbers are finite.
+
+    A channel without finite numbers has infinity as the smallest and −infinity as the largest.
+    """
     carrier, widen = plans.to_carrier(source)
     word = carrier.code_dtype.itemsize
     key = np.dtype(f"i{word}")
@@ -30,15 +44,28 @@ def extremes(
         stats.extremes(array, widen, word, granularity.blocks, low, high, finite)
         if low.min() > ~infinity and high.max() < infinity:
             break
-        if not finite and refuse:
-            raise _not_finite(array, source)
-    if low.max() == np.iinfo(key).max:
-        at = np.unravel_index(int(low.argmax()), granularity.parameter_shape)
+    none = low == np.iinfo(key).max
+    lows, highs = _numbers(np.where(none, infinity, low), carrier), _numbers(np.where(none, ~infinity, high), carrier)
+    return lows, highs, not finite
+
+
+def joined(lows: list[NDArray[np.float64]], highs: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], ...]:
+    """The smallest and the largest number of channels that were looked at piece by piece; −0 is below +0."""
+    keys = ([_keys(end) for end in ends] for ends in (lows, highs))
+    low, high = (end(np.stack(found), axis=0) for end, found in zip((np.min, np.max), keys, strict=True))
+    return _numbers(low, FP64), _numbers(high, FP64)
+
+
+def check_found(lows: NDArray[np.float64], highs: NDArray[np.float64], granularity: Granularity) -> None:
+    """Refuse channels in which nothing is finite."""
+    none = lows.view(np.int64) == FP64.largest_code + 1
+    if none.any():
+        at = np.unravel_index(int(none.argmax()), granularity.parameter_shape)
+        channels = granularity.channels
         what = "channel" if granularity.axis is not None else "block"
         index = int(at[0]) if len(at) == 1 else tuple(int(k) for k in at)
         where = f"{what} {index} of x" if channels > 1 else "x"
         raise BitquantError(f"nothing in {where} is finite, so it has no range: give range=, scale= or step=")
-    return _numbers(low, carrier), _numbers(high, carrier)
 
 
 def _numbers(keys: NDArray[Any], carrier: Format) -> NDArray[np.float64]:
@@ -46,6 +73,13 @@ def _numbers(keys: NDArray[Any], carrier: Format) -> NDArray[np.float64]:
     bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
     numbers: NDArray[np.float64] = convert(bits.view(carrier.array_dtype), FP64)
     return numbers
+
+
+def _keys(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The inverse of `_numbers`."""
+    bits = numbers.view(np.int64)
+    keys: NDArray[np.int64] = np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
+    return keys
 
 
 def _not_finite(array: Array, source: Format) -> BitquantError:
@@ -57,14 +91,13 @@ def _not_finite(array: Array, source: Format) -> BitquantError:
         if bad.size and first < 0:
             first = start + int(bad[0])
         count += bad.size
-    return nonfinite_error(array, count, first)
+    return nonfinite_error(array.shape, float(flat[first]), count, first)
 
 
-def nonfinite_error(array: Array, count: int, first: int) -> BitquantError:
-    """The error for `count` numbers that are not finite, the first at `first` in C order."""
-    place = tuple(int(k) for k in np.unravel_index(first, array.shape))
+def nonfinite_error(shape: tuple[int, ...], value: float, count: int, first: int) -> BitquantError:
+    """The error for `count` numbers of an array that are not finite, the first, `value`, at `first` in C order."""
+    place = tuple(int(k) for k in np.unravel_index(first, shape))
     index: Any = place[0] if len(place) == 1 else place
-    value = float(array[place])
     more = f" (the first of {count} that are not finite)" if count > 1 else ""
     return BitquantError(
         f"x has {'NaN' if np.isnan(value) else value} at index {index}{more}: remove it, or pass nonfinite='saturate'"

@@ -26,7 +26,7 @@ from bitquant.quantize.parameters import (
 
 if TYPE_CHECKING:
     from bitquant.quantize.found import Found
-    from bitquant.quantize.report import Error
+    from bitquant.quantize.report import Comparison, Error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -186,7 +186,13 @@ class Quantized:
         >>> f"{error.sqnr_db:.1f} dB, at most {error.max_abs:.4f} off"
         '47.8 dB, at most 0.0039 off'
         """
-        from bitquant.quantize.report import Comparison, compare  # the room of reports is opened when one is asked for
+        from bitquant.quantize.report import compare  # the room of reports is opened when one is asked for
+
+        return compare(self.comparison(x))
+
+    def comparison(self, x: Any) -> Comparison:
+        """The numbers that were quantized beside their codes: what `error` is made from."""
+        from bitquant.quantize.report import Comparison
 
         original, source = with_held_format(take(x)[0])
         codes, _ = take(self.codes)
@@ -196,19 +202,17 @@ class Quantized:
             raise BitquantError("the error of no numbers is not defined: x is empty")
         target = _real(source)
         codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
-        return compare(
-            Comparison(
-                original,
-                codes,
-                _way_back(self.parameters, self.grid, self.granularity, target),
-                target,
-                # The first and last float of a range, whose ends may lie between two floats.
-                self.parameters.inside(),
-                self.parameters.float_steps,
-                self.granularity,
-                skip_nonfinite=self.nonfinite != "raise",
-                title=self._title(),
-            )
+        return Comparison(
+            original,
+            codes,
+            _way_back(self.parameters, self.grid, self.granularity, target),
+            target,
+            # The first and last float of a range, whose ends may lie between two floats.
+            self.parameters.inside(),
+            self.parameters.float_steps,
+            self.granularity,
+            skip_nonfinite=self.nonfinite != "raise",
+            title=self._title(),
         )
 
     def __repr__(self) -> str:

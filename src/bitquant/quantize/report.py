@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -382,13 +382,37 @@ class _Sums(NamedTuple):
     largest: tuple[float, int]
 
 
-def compare(compared: Comparison) -> Error:
-    """The figures of all numbers together."""
+@dataclass(frozen=True)
+class Tally:
+    """Sums over some of the numbers, from which the figures of all are made."""
+
+    parts: tuple[_Sums, ...]
+    clipped: int
+    count: int
+
+
+def tally(compared: Comparison) -> Tally:
+    """The sums over all numbers of a comparison, a part for each piece."""
     parts, clipped, count = [], 0, 0
     for piece in compared.pieces():
         clipped += int(np.count_nonzero(piece.clipped))
         count += piece.number.size
         parts.append(_sums(piece.number, piece.value))
+    return Tally(tuple(parts), clipped, count)
+
+
+def compare(compared: Comparison) -> Error:
+    """The figures of all numbers together."""
+    return figures([tally(compared)], compared)
+
+
+def figures(tallies: Iterable[Tally], compared: Comparison | None = None) -> Error:
+    """The figures of numbers that were tallied piece by piece, in the order of the pieces."""
+    parts: list[_Sums] = []
+    clipped = count = 0
+    for one in tallies:
+        parts += one.parts
+        clipped, count = clipped + one.clipped, count + one.count
     if not count:
         raise BitquantError("the error of no numbers is not defined: nothing in x is finite")
     (noise, n), (signal, s), (power, p), (product, m) = (_total([part[k] for part in parts]) for k in range(4))
@@ -489,4 +513,15 @@ def _table(
     return ErrorTable(granularity.axis, count.reshape(shape), *figures)
 
 
-__all__ = ["Comparison", "Error", "ErrorHistogram", "ErrorPart", "ErrorTable", "WorstError", "compare"]
+__all__ = [
+    "Comparison",
+    "Error",
+    "ErrorHistogram",
+    "ErrorPart",
+    "ErrorTable",
+    "Tally",
+    "WorstError",
+    "compare",
+    "figures",
+    "tally",
+]

@@ -425,7 +425,8 @@ def _fill(
     found = in_parts(lambda start, stop: kernel.run(array, codes, start, stop), array.size, threads)
     count = sum(part[0] for part in found)
     if count and nonfinite == "raise":
-        raise nonfinite_error(array, count, next(part[1] for part in found if part[1] >= 0))
+        first = next(part[1] for part in found if part[1] >= 0)
+        raise nonfinite_error(array.shape, float(array.reshape(-1)[first]), count, first)
     if parameters.wide:
         _fill_wide(array.reshape(-1), source, codes.reshape(-1), parameters, grid, granularity, rounding)
 

@@ -1,0 +1,192 @@
+"""One tensor of a file, quantized piece by piece: exactly as `quantize` does it with the whole tensor at hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitquant.arrays import with_held_format
+from bitquant.calibrate import calibrate
+from bitquant.errors import BitquantError
+from bitquant.files.recipe import Options
+from bitquant.files.slabs import Slab, Slabs
+from bitquant.files.source import Entry, Source
+from bitquant.formats import Format, format
+from bitquant.quantize.extremes import check_found, joined, nonfinite_error, reach
+from bitquant.quantize.granularity import Granularity
+from bitquant.quantize.quantized import Quantized
+from bitquant.quantize.schemes import quantize
+
+__all__ = ["Advance", "Work", "in_order"]
+
+Advance = Callable[[str, int], None]  # the name of a tensor, and bytes of it that have been dealt with
+A = TypeVar("A")
+B = TypeVar("B")
+_AHEAD = 3  # pieces that are begun before the first is fetched
+
+
+def in_order(pool: Executor, work: Callable[[A], B], pieces: Iterable[A]) -> Iterator[B]:
+    """The results of pieces in their order, with only a few of them in memory at a time."""
+    begun: deque[Future[B]] = deque()
+    try:
+        for piece in pieces:
+            begun.append(pool.submit(work, piece))
+            if len(begun) > _AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+
+
+@dataclass(eq=False)
+class Work:
+    """A tensor, and how it is to be quantized.
+
+    Attributes
+    ----------
+    source : Source
+    entry : Entry
+    options : Options
+    granularity : Granularity
+        Of the tensor.
+    note : str
+        What is worth saying of it in a table.
+    """
+
+    source: Source
+    entry: Entry
+    options: Options
+    granularity: Granularity = field(init=False)
+    slabs: Slabs = field(init=False)
+    note: str = field(init=False, default="")
+    _limits: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        options, shape = self.options, self.entry.shape
+        axis = options.axis if options.group is None or options.axis is not None else -1
+        # A vector has one number per channel: a step for each would take more room than it does.
+        fine = axis is not None
+        apart = axis is not None and len(shape) > 1 and -len(shape) <= axis < len(shape)
+        if fine and not apart:
+            self.note = f"{len(shape)}-D: one step for all"
+        with self._named():
+            self.granularity = Granularity.of(shape, axis if apart else None, options.group if apart else None, None)
+        self.slabs = Slabs.of(self.granularity)
+
+    @cached_property
+    def empty(self) -> Quantized:
+        """What the tensor is quantized to, but for its numbers: codes of none, by parameters of its own kind."""
+        with self._named():
+            return quantize(np.empty(0, self.entry.dtype.newbyteorder("=")), range=(-1, 1), **self.options.mapping)
+
+    @property
+    def target(self) -> Format:
+        """The format of its numbers, when they come back."""
+        return format("float32" if not self.empty.source.signed else self.empty.source)
+
+    @property
+    def passes(self) -> int:
+        """How often the numbers are read: twice where a range has to be found first."""
+        return 1 + (self.slabs.spanning and self.options.range is None)
+
+    def survey(self, pool: Executor, advance: Advance) -> None:
+        """Find the range, where one is needed before the first number can be quantized."""
+        if self.passes == 1:
+            return
+        if self.options.calibrate is not None:
+            # A method of calibration looks at all numbers that share a scale.
+            with self._named():
+                whole = self._numbers(self.source.array(self.entry.name))
+                block = None if self.slabs.block is None else self.granularity.block
+                self._limits = self._calibrated(whole, block)
+            advance(self.entry.name, self.entry.nbytes)
+            return
+        lows: list[NDArray[np.float64]] = []
+        highs: list[NDArray[np.float64]] = []
+        for slab, (low, high, finite) in zip(
+            self.slabs, in_order(pool, lambda slab: self._reach(slab, self.load(slab)), self.slabs), strict=True
+        ):
+            if not finite:
+                self._refuse_nonfinite()
+            lows, highs = ([one] for one in joined([*lows, low], [*highs, high]))
+            advance(self.entry.name, self.share(slab))
+        with self._named():
+            check_found(lows[0], highs[0], self.granularity)
+        self._limits = lows[0], highs[0]
+
+    def load(self, slab: Slab) -> NDArray[Any]:
+        """The numbers of a slab."""
+        return self._numbers(self.source.read(self.entry.name, slab.start, slab.stop)).reshape(slab.shape)
+
+    def quantized(self, slab: Slab, numbers: NDArray[Any]) -> Quantized:
+        """Quantize the numbers of a slab."""
+        options, limits = self.options, self._limits
+        if not self.slabs.spanning or options.range is not None:
+            low, high, finite = self._reach(slab, numbers)
+            if not finite:
+                self._refuse_nonfinite()
+            with self._named():
+                if options.range is not None:
+                    limits = options.range
+                elif options.calibrate is not None:
+                    limits = self._calibrated(numbers, slab.block)
+                else:
+                    check_found(low, high, Granularity.of(slab.shape, None, None, slab.block))
+                    limits = low, high
+        with self._named():
+            return quantize(numbers, block_shape=slab.block, range=limits, **options.mapping)
+
+    def share(self, slab: Slab) -> int:
+        """The bytes of a slab in the file."""
+        return self.entry.nbytes * (slab.stop - slab.start) // max(self.entry.count, 1)
+
+    def _numbers(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+    def _calibrated(self, numbers: NDArray[Any], block: tuple[int, ...] | None) -> Any:
+        words = {k: v for k, v in self.options.mapping.items() if k != "rounding"}
+        return calibrate(numbers, self.options.calibrate, block_shape=block, **words, **self.options.calibration)  # type: ignore[arg-type]
+
+    def _reach(self, slab: Slab, numbers: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+        array, source = with_held_format(numbers)
+        return reach(array, source, Granularity.of(slab.shape, None, None, slab.block))
+
+    def _refuse_nonfinite(self) -> None:
+        """Raise the error that counts what is not finite, unless that is allowed."""
+        if self.options.nonfinite != "raise":
+            return
+        count, first, value = 0, -1, 0.0
+        for slab in self.slabs:
+            numbers = self.load(slab).reshape(-1).astype(np.float64)
+            bad = np.flatnonzero(~np.isfinite(numbers))
+            if bad.size and first < 0:
+                first, value = slab.start + int(bad[0]), float(numbers[bad[0]])
+            count += bad.size
+        with self._named():
+            raise nonfinite_error(self.entry.shape, value, count, first)
+
+    def _named(self) -> Any:
+        return _Named(self.entry.place)
+
+
+class _Named:
+    """Says in which file and tensor an error arose."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, BitquantError):
+            raise BitquantError(f"{self.place}: {error}") from error
