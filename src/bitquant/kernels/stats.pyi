@@ -18,4 +18,14 @@ def extremes(
 def firsts(
     source: NDArray[Any], widen: Stage | None, word: int, blocks: Blocks, sought: NDArray[Any], found: NDArray[Any]
 ) -> None: ...
+def compared(
+    x: NDArray[Any],
+    widen_x: Stage | None,
+    y: NDArray[Any],
+    widen_y: Stage | None,
+    blocks: Blocks,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    place: int,
+) -> tuple[float, float, float, float, float, int] | None: ...
 def error_sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float, float, float]: ...

@@ -7,9 +7,14 @@
 # (B) Where the extremes of a channel are as far from zero, which of the two comes first is found by a search that ends
 #     with it. That is rare, or the search short, and so it takes number by number.
 # (C) Sums are kept in eight lanes in a fixed order, so that every CPU variant adds the same numbers in the same order.
+# (D) FP32 numbers, 0 or 2^-149 to 2^128 in magnitude, and their differences have squares from 2^-298 to 2^258: FP64
+#     holds them without scaling. So what FP32 holds is compared in one pass (`compared`); FP64 numbers are scaled
+#     first, by who calls `error_sums`.
 """
 
 cimport numpy as cnp
+
+from libc.math cimport fabs
 
 from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
@@ -246,6 +251,11 @@ def firsts(
             at += n
 
 
+ctypedef fused real:
+    float
+    double
+
+
 cdef struct Sums:
     double error[LANES]         # Σ (y − x)²
     double x[LANES]             # Σ x²
@@ -254,16 +264,20 @@ cdef struct Sums:
     double largest[LANES]       # max |y − x|
 
 
+cdef inline double larger(double a, double b) noexcept nogil:
+    return a if a > b else b
+
+
 cdef inline void add_error(double x, double y, Sums *sums, size_t k) noexcept nogil:
-    cdef double difference = y - x, distance = difference if difference > -difference else -difference
+    cdef double difference = y - x
     sums.error[k] += difference * difference
     sums.x[k] += x * x
     sums.y[k] += y * y
     sums.product[k] += x * y
-    sums.largest[k] = sums.largest[k] if sums.largest[k] > distance else distance
+    sums.largest[k] = larger(sums.largest[k], fabs(difference))
 
 
-cdef loop add_errors(const double *x, const double *y, Sums *sums, size_t n) noexcept nogil:
+cdef inline void add_run(const real *x, const real *y, Sums *sums, size_t n) noexcept nogil:
     cdef size_t i = 0, k
     while i + LANES <= n:
         for k in range(<size_t> LANES):
@@ -273,18 +287,131 @@ cdef loop add_errors(const double *x, const double *y, Sums *sums, size_t n) noe
         add_error(x[i + k], y[i + k], sums, k)
 
 
+cdef loop add_errors(const double *x, const double *y, Sums *sums, size_t n) noexcept nogil:
+    add_run(x, y, sums, n)
+
+
+cdef loop add_errors_32(const float *x, const float *y, Sums *sums, size_t n) noexcept nogil:
+    cdef Sums own = sums[0]
+    add_run(x, y, &own, n)
+    sums[0] = own
+
+
+cdef inline Py_ssize_t outside(
+    const float *x, const double *low, const double *high, const bint columns, size_t n
+) noexcept nogil:
+    """How many numbers lie outside of low to high (one pair, or with `columns` one per number)."""
+    cdef int32_t found = 0
+    cdef double value, least = low[0], most = high[0]
+    cdef size_t i
+    for i in range(n):
+        value = x[i]
+        if columns:
+            least, most = low[i], high[i]
+        found += (value < least) | (value > most)
+    return found
+
+
+cdef loop count_outside(
+    const float *x, const double *low, const double *high, const Blocking *blocking, Walk *walk, Py_ssize_t n,
+    Py_ssize_t *count
+) noexcept nogil:
+    cdef Py_ssize_t done = 0, length
+    while done < n:
+        length = piece(blocking, walk, n - done)
+        if blocking.columns:
+            count[0] += outside(x + done, low + walk.channel, high + walk.channel, True, length)
+        else:
+            count[0] += outside(x + done, low + walk.channel, high + walk.channel, False, length)
+        walk_on(blocking, walk, length)
+        done += length
+
+
+cdef loop largest_magnitude(const int32_t *bits, int32_t *most, size_t n) noexcept nogil:
+    """The largest FP32 magnitude, as its bits: above those of infinity for a NaN."""
+    cdef int32_t found = most[0], one
+    cdef size_t i
+    for i in range(n):
+        one = bits[i] & 0x7FFFFFFF
+        found = found if found > one else one
+    most[0] = found
+
+
 def error_sums(cnp.ndarray x not None, cnp.ndarray y not None):
     """Sums over two arrays of one length: Σ(y−x)², Σx², Σy², Σx·y and max|y−x|."""
     cdef Sums sums
-    cdef int k
-    cdef double error = 0, xx = 0, yy = 0, xy = 0, largest = 0
     cdef Py_ssize_t size = cnp.PyArray_SIZE(x)
     cdef const double *one = <const double *> entries(x, cnp.NPY_FLOAT64, size)
     cdef const double *other = <const double *> entries(y, cnp.NPY_FLOAT64, size)
-    for k in range(LANES):
-        sums.error[k] = sums.x[k] = sums.y[k] = sums.product[k] = sums.largest[k] = 0
+    clear(&sums)
     with nogil:
         add_errors(one, other, &sums, size)
+    return total(&sums)
+
+
+def compared(
+    cnp.ndarray x not None, Stage widen_x, cnp.ndarray y not None, Stage widen_y, Blocks blocks not None,
+    cnp.ndarray low not None, cnp.ndarray high not None, Py_ssize_t place,
+):
+    """The sums of `error_sums`, and how many of x lie outside low[channel] to high[channel]; None if not all is finite.
+
+    x and y are the codes of numbers from number `place` of the array that has the blocks on, widened by their stages to
+    FP32. Squares of FP32 numbers and of their differences neither overflow nor underflow in FP64 (Design C).
+    """
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(x), at = 0, n, clipped = 0
+    cdef const double *lows = <const double *> entries(low, cnp.NPY_FLOAT64, blocks.channels)
+    cdef const double *highs = <const double *> entries(high, cnp.NPY_FLOAT64, blocks.channels)
+    cdef char memory[8 * BLOCK + 64]
+    cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
+    cdef const char *one
+    cdef const char *other
+    cdef int32_t most = 0
+    cdef Tally silent
+    cdef Walk walk
+    cdef Sums sums
+    if (
+        cnp.PyArray_SIZE(y) != size or place < 0 or place + size > blocks.size
+        or cnp.PyArray_ITEMSIZE(x) != (4 if widen_x is None else widen_x.source_size)
+        or cnp.PyArray_ITEMSIZE(y) != (4 if widen_y is None else widen_y.source_size)
+        or (widen_x is not None and widen_x.target_size != 4) or (widen_y is not None and widen_y.target_size != 4)
+        or not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y))
+    ):
+        raise ValueError("x, y and blocks do not fit each other")
+    clear(&sums)
+    if size == 0:
+        return (*total(&sums), 0)
+    with nogil:
+        walk_from(&blocks.blocking, place, &walk)
+        while at < size:
+            n = size - at if size - at < BLOCK else BLOCK
+            one = cnp.PyArray_BYTES(x) + at * cnp.PyArray_ITEMSIZE(x)
+            other = cnp.PyArray_BYTES(y) + at * cnp.PyArray_ITEMSIZE(y)
+            if widen_x is not None:
+                widen_x.block(one, scratch, NULL, widen_x.row, &silent, n)
+                one = scratch
+            if widen_y is not None:
+                widen_y.block(other, scratch + 4 * BLOCK, NULL, widen_y.row, &silent, n)
+                other = scratch + 4 * BLOCK
+            largest_magnitude(<const int32_t *> one, &most, n)
+            largest_magnitude(<const int32_t *> other, &most, n)
+            if most >= 0x7F800000:
+                break
+            add_errors_32(<const float *> one, <const float *> other, &sums, n)
+            count_outside(<const float *> one, lows, highs, &blocks.blocking, &walk, n, &clipped)
+            at += n
+    return None if most >= 0x7F800000 else (*total(&sums), clipped)
+
+
+cdef void clear(Sums *sums) noexcept nogil:
+    cdef int k
+    for k in range(LANES):
+        sums.error[k] = sums.x[k] = sums.y[k] = sums.product[k] = sums.largest[k] = 0
+
+
+cdef tuple total(const Sums *sums):
+    """The lanes together, in their order."""
+    cdef int k
+    cdef double error = 0, xx = 0, yy = 0, xy = 0, largest = 0
     for k in range(LANES):
         error += sums.error[k]
         xx += sums.x[k]

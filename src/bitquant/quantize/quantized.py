@@ -201,7 +201,8 @@ class Quantized:
         if not original.size:
             raise BitquantError("the error of no numbers is not defined: x is empty")
         target = _real(source)
-        codes, original = np.ascontiguousarray(codes).reshape(-1), np.ascontiguousarray(original).reshape(-1)
+        codes = np.ascontiguousarray(codes).reshape(-1)
+        original = np.ascontiguousarray(original, original.dtype.newbyteorder("=")).reshape(-1)
         return Comparison(
             original,
             codes,

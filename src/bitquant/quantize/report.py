@@ -11,9 +11,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bitquant import plans
+from bitquant.arrays import with_format
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
-from bitquant.formats import Format
+from bitquant.formats import FP32, Format
 from bitquant.kernels import stats
 from bitquant.quantize import printing
 from bitquant.quantize.granularity import Granularity
@@ -139,23 +141,48 @@ class Comparison:
 
     def pieces(self) -> Iterator[Piece]:
         """Walk the arrays in C order."""
-        lows, highs = self.inside
         for start in range(0, self.original.size, _CHUNK):
-            stop = min(start + _CHUNK, self.original.size)
-            number = convert(self.original[start:stop], "float64")
-            back = np.empty(stop - start, self.target.code_dtype)
-            self.way_back(self.codes[start:stop], back, start)
-            value = convert(back, "float64", self.target)
-            place = np.arange(start, stop)
-            channel: Any = self.granularity.channels_of(start, stop) if lows.size > 1 else 0
-            finite = np.isfinite(number)
-            if not finite.all():
-                if not self.skip_nonfinite:
-                    raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
-                place, number, value = place[finite], number[finite], value[finite]
-                channel = channel[finite] if lows.size > 1 else 0
-            if number.size:
-                yield Piece(place, number, value, channel, (number < lows[channel]) | (number > highs[channel]))
+            piece = self.piece(start)
+            if piece.number.size:
+                yield piece
+
+    def sums(self) -> Iterator[tuple[_Sums, int, int]]:
+        """The sums over each piece, how many of its numbers are clipped, and how many there are."""
+        lows, highs = self.inside
+        source = with_format(self.original)[1]
+        (carrier, widen), (carrier_back, widen_back) = plans.to_carrier(source), plans.to_carrier(self.target)
+        narrow = carrier.code_dtype.itemsize == carrier_back.code_dtype.itemsize == FP32.code_dtype.itemsize
+        for start in range(0, self.original.size, _CHUNK):
+            number = self.original[start : start + _CHUNK]
+            if narrow:
+                back = np.empty(number.size, self.target.code_dtype)
+                self.way_back(self.codes[start : start + _CHUNK], back, start)
+                found = stats.compared(number, widen, back, widen_back, self.granularity.blocks, lows, highs, start)
+                if found is not None:
+                    *figures, clipped = found
+                    yield _Sums(*((figure, 0) for figure in figures)), clipped, number.size
+                    continue
+            piece = self.piece(start)
+            if piece.number.size:
+                yield _sums(piece.number, piece.value), int(np.count_nonzero(piece.clipped)), piece.number.size
+
+    def piece(self, start: int) -> Piece:
+        """The numbers from number `start` on; those that are not finite are refused, or left out."""
+        lows, highs = self.inside
+        stop = min(start + _CHUNK, self.original.size)
+        number = convert(self.original[start:stop], "float64")
+        back = np.empty(stop - start, self.target.code_dtype)
+        self.way_back(self.codes[start:stop], back, start)
+        value = convert(back, "float64", self.target)
+        place = np.arange(start, stop)
+        channel: Any = self.granularity.channels_of(start, stop) if lows.size > 1 else 0
+        finite = np.isfinite(number)
+        if not finite.all():
+            if not self.skip_nonfinite:
+                raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
+            place, number, value = place[finite], number[finite], value[finite]
+            channel = channel[finite] if lows.size > 1 else 0
+        return Piece(place, number, value, channel, (number < lows[channel]) | (number > highs[channel]))
 
 
 def _difference(piece: Piece) -> NDArray[np.float64]:
@@ -394,10 +421,9 @@ class Tally:
 def tally(compared: Comparison) -> Tally:
     """The sums over all numbers of a comparison, a part for each piece."""
     parts, clipped, count = [], 0, 0
-    for piece in compared.pieces():
-        clipped += int(np.count_nonzero(piece.clipped))
-        count += piece.number.size
-        parts.append(_sums(piece.number, piece.value))
+    for sums, outside, numbers in compared.sums():
+        parts.append(sums)
+        clipped, count = clipped + outside, count + numbers
     return Tally(tuple(parts), clipped, count)
 
 
