@@ -26,6 +26,8 @@ def compared(
     blocks: Blocks,
     low: NDArray[np.float64],
     high: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    length: int,
     place: int,
-) -> tuple[float, float, float, float, float, int] | None: ...
+) -> bool: ...
 def error_sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float, float, float]: ...

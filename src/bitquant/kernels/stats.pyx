@@ -340,25 +340,30 @@ cdef loop largest_magnitude(const int32_t *bits, int32_t *most, size_t n) noexce
 def error_sums(cnp.ndarray x not None, cnp.ndarray y not None):
     """Sums over two arrays of one length: Σ(y−x)², Σx², Σy², Σx·y and max|y−x|."""
     cdef Sums sums
+    cdef double found[5]
     cdef Py_ssize_t size = cnp.PyArray_SIZE(x)
     cdef const double *one = <const double *> entries(x, cnp.NPY_FLOAT64, size)
     cdef const double *other = <const double *> entries(y, cnp.NPY_FLOAT64, size)
     clear(&sums)
     with nogil:
         add_errors(one, other, &sums, size)
-    return total(&sums)
+    total(&sums, found)
+    return found[0], found[1], found[2], found[3], found[4]
 
 
 def compared(
     cnp.ndarray x not None, Stage widen_x, cnp.ndarray y not None, Stage widen_y, Blocks blocks not None,
-    cnp.ndarray low not None, cnp.ndarray high not None, Py_ssize_t place,
+    cnp.ndarray low not None, cnp.ndarray high not None, cnp.ndarray sums not None, Py_ssize_t length,
+    Py_ssize_t place,
 ):
-    """The sums of `error_sums`, and how many of x lie outside low[channel] to high[channel]; None if not all is finite.
+    """Fill sums, shape (pieces, 6), for pieces of `length` numbers; return whether all numbers are finite.
 
-    x and y are the codes of numbers from number `place` of the array that has the blocks on, widened by their stages to
-    FP32. Squares of FP32 numbers and of their differences neither overflow nor underflow in FP64 (Design C).
+    A row has the sums of `error_sums`, and how many of x lie outside low[channel] to high[channel]; the rows mean
+    nothing where not all is finite. x and y are the codes of numbers, the first of them number `place` of the array
+    that has the blocks, and are widened by their stages to FP32 (Design C).
     """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(x), at = 0, n, clipped = 0
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(x), at = 0, stop, n, clipped, row = 0
+    cdef double *out = <double *> entries(sums, cnp.NPY_FLOAT64, 6 * ((size + length - 1) // length))
     cdef const double *lows = <const double *> entries(low, cnp.NPY_FLOAT64, blocks.channels)
     cdef const double *highs = <const double *> entries(high, cnp.NPY_FLOAT64, blocks.channels)
     cdef char memory[8 * BLOCK + 64]
@@ -368,38 +373,42 @@ def compared(
     cdef int32_t most = 0
     cdef Tally silent
     cdef Walk walk
-    cdef Sums sums
+    cdef Sums own
     if (
-        cnp.PyArray_SIZE(y) != size or place < 0 or place + size > blocks.size
+        cnp.PyArray_SIZE(y) != size or place < 0 or place + size > blocks.size or not cnp.PyArray_ISWRITEABLE(sums)
         or cnp.PyArray_ITEMSIZE(x) != (4 if widen_x is None else widen_x.source_size)
         or cnp.PyArray_ITEMSIZE(y) != (4 if widen_y is None else widen_y.source_size)
         or (widen_x is not None and widen_x.target_size != 4) or (widen_y is not None and widen_y.target_size != 4)
         or not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y))
     ):
         raise ValueError("x, y and blocks do not fit each other")
-    clear(&sums)
     if size == 0:
-        return (*total(&sums), 0)
+        return True
     with nogil:
         walk_from(&blocks.blocking, place, &walk)
-        while at < size:
-            n = size - at if size - at < BLOCK else BLOCK
-            one = cnp.PyArray_BYTES(x) + at * cnp.PyArray_ITEMSIZE(x)
-            other = cnp.PyArray_BYTES(y) + at * cnp.PyArray_ITEMSIZE(y)
-            if widen_x is not None:
-                widen_x.block(one, scratch, NULL, widen_x.row, &silent, n)
-                one = scratch
-            if widen_y is not None:
-                widen_y.block(other, scratch + 4 * BLOCK, NULL, widen_y.row, &silent, n)
-                other = scratch + 4 * BLOCK
-            largest_magnitude(<const int32_t *> one, &most, n)
-            largest_magnitude(<const int32_t *> other, &most, n)
-            if most >= 0x7F800000:
-                break
-            add_errors_32(<const float *> one, <const float *> other, &sums, n)
-            count_outside(<const float *> one, lows, highs, &blocks.blocking, &walk, n, &clipped)
-            at += n
-    return None if most >= 0x7F800000 else (*total(&sums), clipped)
+        while at < size and most < 0x7F800000:
+            clear(&own)
+            clipped = 0
+            stop = at + length if at + length < size else size
+            while at < stop:
+                n = stop - at if stop - at < BLOCK else BLOCK
+                one = cnp.PyArray_BYTES(x) + at * cnp.PyArray_ITEMSIZE(x)
+                other = cnp.PyArray_BYTES(y) + at * cnp.PyArray_ITEMSIZE(y)
+                if widen_x is not None:
+                    widen_x.block(one, scratch, NULL, widen_x.row, &silent, n)
+                    one = scratch
+                if widen_y is not None:
+                    widen_y.block(other, scratch + 4 * BLOCK, NULL, widen_y.row, &silent, n)
+                    other = scratch + 4 * BLOCK
+                largest_magnitude(<const int32_t *> one, &most, n)
+                largest_magnitude(<const int32_t *> other, &most, n)
+                add_errors_32(<const float *> one, <const float *> other, &own, n)
+                count_outside(<const float *> one, lows, highs, &blocks.blocking, &walk, n, &clipped)
+                at += n
+            total(&own, out + 6 * row)
+            out[6 * row + 5] = clipped
+            row += 1
+    return most < 0x7F800000
 
 
 cdef void clear(Sums *sums) noexcept nogil:
@@ -408,14 +417,14 @@ cdef void clear(Sums *sums) noexcept nogil:
         sums.error[k] = sums.x[k] = sums.y[k] = sums.product[k] = sums.largest[k] = 0
 
 
-cdef tuple total(const Sums *sums):
+cdef void total(const Sums *sums, double *found) noexcept nogil:
     """The lanes together, in their order."""
     cdef int k
-    cdef double error = 0, xx = 0, yy = 0, xy = 0, largest = 0
+    for k in range(5):
+        found[k] = 0
     for k in range(LANES):
-        error += sums.error[k]
-        xx += sums.x[k]
-        yy += sums.y[k]
-        xy += sums.product[k]
-        largest = sums.largest[k] if sums.largest[k] > largest else largest
-    return error, xx, yy, xy, largest
+        found[0] += sums.error[k]
+        found[1] += sums.x[k]
+        found[2] += sums.y[k]
+        found[3] += sums.product[k]
+        found[4] = larger(sums.largest[k], found[4])

@@ -23,7 +23,8 @@ from bitquant.rules import choose
 
 Unit: TypeAlias = Literal["step", "number"]
 _UNITS = {"step": "errors in steps of their own scale", "number": "errors in the units of the numbers"}
-_CHUNK = 1 << 15
+_CHUNK = 1 << 15  # numbers whose sums are taken together
+_RUN = 1 << 19  # numbers that a kernel is given at a time
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Comparison:
     def pieces(self) -> Iterator[Piece]:
         """Walk the arrays in C order."""
         for start in range(0, self.original.size, _CHUNK):
-            piece = self.piece(start)
+            piece = self._piece(start)
             if piece.number.size:
                 yield piece
 
@@ -152,21 +153,24 @@ class Comparison:
         source = with_format(self.original)[1]
         (carrier, widen), (carrier_back, widen_back) = plans.to_carrier(source), plans.to_carrier(self.target)
         narrow = carrier.code_dtype.itemsize == carrier_back.code_dtype.itemsize == FP32.code_dtype.itemsize
-        for start in range(0, self.original.size, _CHUNK):
-            number = self.original[start : start + _CHUNK]
+        size, blocks = self.original.size, self.granularity.blocks
+        for place in range(0, size, _RUN):
+            number, codes = self.original[place : place + _RUN], self.codes[place : place + _RUN]
+            found = np.empty((-(-number.size // _CHUNK), 6))
             if narrow:
                 back = np.empty(number.size, self.target.code_dtype)
-                self.way_back(self.codes[start : start + _CHUNK], back, start)
-                found = stats.compared(number, widen, back, widen_back, self.granularity.blocks, lows, highs, start)
-                if found is not None:
-                    *figures, clipped = found
-                    yield _Sums(*((figure, 0) for figure in figures)), clipped, number.size
+                self.way_back(codes, back, place)
+                if stats.compared(number, widen, back, widen_back, blocks, lows, highs, found, _CHUNK, place):
+                    counts = (min(_CHUNK, number.size - start) for start in range(0, number.size, _CHUNK))
+                    for (*sums, clipped), count in zip(found.tolist(), counts, strict=True):
+                        yield _Sums(*((one, 0) for one in sums)), int(clipped), count
                     continue
-            piece = self.piece(start)
-            if piece.number.size:
-                yield _sums(piece.number, piece.value), int(np.count_nonzero(piece.clipped)), piece.number.size
+            for start in range(place, min(place + _RUN, size), _CHUNK):
+                piece = self._piece(start)
+                if piece.number.size:
+                    yield _sums(piece.number, piece.value), int(np.count_nonzero(piece.clipped)), piece.number.size
 
-    def piece(self, start: int) -> Piece:
+    def _piece(self, start: int) -> Piece:
         """The numbers from number `start` on; those that are not finite are refused, or left out."""
         lows, highs = self.inside
         stop = min(start + _CHUNK, self.original.size)
