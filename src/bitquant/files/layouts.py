@@ -41,6 +41,10 @@ class Layout(ABC):
         """The options by which a tensor is quantized for this layout."""
         return options
 
+    def unit(self, entry: Entry) -> int:
+        """At multiples of how many numbers a tensor may be cut."""
+        return 1
+
     def why_not(self, entry: Entry, options: Options) -> str:
         """Why a tensor has no place in this layout and is kept as it is; an empty text where it has."""
         return ""
@@ -144,6 +148,9 @@ class CompressedTensors(Layout):
     def options(self, entry: Entry, options: Options) -> Options:
         held = entry.dtype.name if entry.dtype.name in ("float32", "float16", "bfloat16") else "float32"
         return replace(options, step_format=options.step_format or held, include_zero=True)
+
+    def unit(self, entry: Entry) -> int:
+        return entry.shape[1]
 
     def why_not(self, entry: Entry, options: Options) -> str:
         if not entry.name.endswith(".weight") or len(entry.shape) != 2:

@@ -141,7 +141,7 @@ class _Quantization(Plan):
                 options = layout.options(entry, options)
                 why = layout.why_not(entry, options)
                 if not why:
-                    works[name] = Work(source, entry, options)
+                    works[name] = Work(source, entry, options, layout.unit(entry))
             if why:
                 kept[name] = why
         layout.check(works, source.tensors)

@@ -59,11 +59,11 @@ class Slabs:
     spanning: bool
 
     @classmethod
-    def of(cls, granularity: Granularity) -> Slabs:
-        """Cut an array of this granularity."""
+    def of(cls, granularity: Granularity, unit: int = 1) -> Slabs:
+        """Cut an array of this granularity; with one scale for all, at multiples of `unit` numbers."""
         if granularity.channels <= 1:
             count = math.prod(granularity.shape)
-            return cls((count,), None, _NUMBERS, True)
+            return cls((count,), None, max(_NUMBERS // unit, 1) * unit, True)
         shape, block = granularity.shape, granularity.block
         while shape[0] == 1:  # some dimension is longer, as there are several scales
             shape, block = shape[1:], block[1:]

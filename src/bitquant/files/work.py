@@ -56,6 +56,8 @@ class Work:
     source : Source
     entry : Entry
     options : Options
+    unit : int
+        Pieces are cut at multiples of so many numbers.
     granularity : Granularity
         Of the tensor.
     note : str
@@ -65,6 +67,7 @@ class Work:
     source: Source
     entry: Entry
     options: Options
+    unit: int = 1
     granularity: Granularity = field(init=False)
     slabs: Slabs = field(init=False)
     note: str = field(init=False, default="")
@@ -80,7 +83,7 @@ class Work:
             self.note = f"{len(shape)}-D: one step for all"
         with self._named():
             self.granularity = Granularity.of(shape, axis if apart else None, options.group if apart else None, None)
-        self.slabs = Slabs.of(self.granularity)
+        self.slabs = Slabs.of(self.granularity, self.unit)
 
     @cached_property
     def empty(self) -> Quantized:
