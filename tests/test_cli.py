@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import bitquant as bq
 from bitquant.calibrate import calibrate
 from bitquant.cli import show, tour
+from bitquant.cli import tensors as tensors_of_cli
 from bitquant.cli.app import app
 from bitquant.data import DigitsModel, load_digits_model
 from bitquant.files import load_quantized, read_tensors, write_tensors
@@ -475,6 +476,50 @@ def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
         assert out.count("SQNR dB") == 1
 
 
+def test_quantize_follows_rules_and_recipes_and_the_command_line_wins(tmp_path, source):
+    (tmp_path / "r.toml").write_text('bits = 4\nscheme = "asymmetric"\n[[rule]]\nmatch = "b*"\nskip = true\n')
+    arguments = ["-o", tmp_path / "q.npz", "--recipe", tmp_path / "r.toml", "--bits", "6", "--rule", "h*: bits=3"]
+    report = json.loads(works("quantize", source, *arguments, "--json"))
+    assert {row["name"]: (row["bits"], row["scheme"]) for row in report["tensors"]} == {
+        name: (3 if name == "half" else 6, "asymmetric") for name in ("w", "half", "double", "scalar", "eighth")
+    }
+    kept = {row["name"]: row["reason"] for row in report["kept"]}
+    assert (kept["b"], kept["brain"]) == ("skipped by a rule", "skipped by a rule")
+
+
+def test_quantize_verifies_and_shows_the_worst(tmp_path, source):
+    lines = works("quantize", source, "-o", tmp_path / "q.npz", "--verify", "--worst", "2").splitlines()
+    assert "the 2 of lowest SQNR, of 7" in lines
+    assert "verified: what was written gives the same numbers, bit for bit" in lines
+    shown = [float(line.split()[-3]) for line in lines[1:3]]
+    assert shown == sorted(shown)
+
+
+def test_quantize_writes_the_layout_of_compressed_tensors(tmp_path):
+    write_tensors(tmp_path / "in.safetensors", {"up.weight": W, "up.bias": W[0]})
+    (tmp_path / "o").mkdir()
+    arguments = ["-o", tmp_path / "o" / "model.safetensors", "--layout", "compressed-tensors", "--bits", "4"]
+    out = works("quantize", tmp_path / "in.safetensors", *arguments)
+    assert "kept as they are: up.bias (no weight of a module)" in out
+    assert set(read_tensors(tmp_path / "o" / "model.safetensors")[0]) == {
+        "up.weight_packed", "up.weight_scale", "up.weight_shape", "up.bias",
+    }  # fmt: skip
+    assert "exists" in fails("quantize", tmp_path / "in.safetensors", *arguments)
+
+
+def test_a_long_run_writes_lines_in_a_log(tmp_path, source, monkeypatch, capsys):
+    log = tensors_of_cli._Log("quantizing", 400)
+    clock = iter([5.0, 11.0, 21.0])
+    monkeypatch.setattr(tensors_of_cli.time, "monotonic", lambda: next(clock))
+    log.began = log.told = 0.0
+    for name in ("a", "b\n", "c"):
+        log.advance(name, 10**8)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("quantizing: 200 of 0 MB, 18 MB/s")
+    assert lines[0].endswith(r"at b\n")
+
+
 # --- Errors -------------------------------------------------------------------------------------------------
 
 
@@ -509,6 +554,11 @@ def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
         ("quantize {in} -o {out} --group 0", "group_size=0"),
         ("quantize {in} -o {out} --calibrate mse --range -1 1", "--calibrate finds a range, and --range gives one"),
         ("quantize {in} -o {out} --calibrate best", "choose minmax, percentile, entropy, std, mse or lp"),
+        ("quantize {in} -o {out} --rule nothing", "not of the form"),
+        ("quantize {in} -o {out} --rule '*: bots=4'", "has the word 'bots'"),
+        ("quantize {in} -o {out} --recipe {dir}/none.toml", "no readable recipe"),
+        ("quantize {in} -o {out} --layout upside", "layout='upside'"),
+        ("quantize {in} -o {dir}/q.index.json", "is an index of several files"),
         ("quantize {in} -o {out} --only nothing", "no tensor .* is left"),
         ("quantize {in} -o {out} --step-format int8", "step_format=int8"),
         ("quantize {in} -o {out} --nonfinite maybe", "nonfinite='maybe'"),

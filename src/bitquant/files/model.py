@@ -126,9 +126,12 @@ def write_all(
             check_place(place, overwrite)
         for place in (*places, output):  # the index last: who has it has all that it names
             os.replace(folder / place.name, place)
-    except BaseException:
-        if not any(folder.glob("*.json")):
+    except BaseException as error:
+        done = sum(1 for _ in folder.glob("*.json"))
+        if not done:
             shutil.rmtree(folder, ignore_errors=True)
+        elif isinstance(error, BitquantError):
+            raise BitquantError(f"{error}; {done} files are whole, and the same command goes on after them") from error
         raise
     shutil.rmtree(folder, ignore_errors=True)
     return result
