@@ -135,7 +135,7 @@ class Native(Layout):
 
 
 class CompressedTensors(Layout):
-    """The layout of the compressed-tensors library, "pack-quantized", which vLLM and transformers load.
+    """The layout of the compressed-tensors library, "pack-quantized".
 
     A module's NAME.weight becomes NAME.weight_packed, codes without gaps in 32-bit words; NAME.weight_scale, the steps;
     NAME.weight_shape; and, in the asymmetric scheme, NAME.weight_zero_point. A number is (code − zero point) · step in
