@@ -341,6 +341,32 @@ def _explain(
     )
 
 
+@app.command("inspect", short_help="See what low precision would do to the tensors of files.")
+def _inspect(
+    sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of tensors.")],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only tensors whose name matches. Repeatable.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Not those whose name matches. Repeatable.")
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="Rows of the table; 0 for all.")] = 20,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with all there is to tell, and histograms.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the page if it is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """See what low precision would do to the float tensors of files: range, outliers, what formats lose, INT8's noise.
+
+    Tensors that it would hurt most come first: those with NaN or infinities, then those with numbers that FP16
+    overflows, then those with the lowest signal-to-noise ratio under INT8 with one step.
+    """
+    from bitquant.cli import inspect
+
+    inspect.run(sources, only or [], skip or [], top, html, force, as_json)
+
+
 @app.command("vectors", short_help="Write golden vectors of a conversion, or check results against them.")
 def _vectors(
     source: Annotated[str, typer.Option("--from", metavar="FORMAT", help="The format of the inputs.")],

@@ -1,0 +1,110 @@
+"""`bitquant inspect`: what low precision would do to the tensors of files, what would hurt most first."""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bitquant.cli.show import Part, Screen, number, print_json, progress, size
+from bitquant.cli.tensors import float_format, named
+from bitquant.errors import BitquantError
+from bitquant.files import check_place, read_tensors, replaced
+from bitquant.inspecting import TensorSummary, html_of, inspect_tensor, worst_first
+
+_HEADS = ("tensor", "shape", "format", "max |x|", "σ", "> 6σ", "FP16", "E4M3", "INT8", "rows")
+_LEAD = 3  # the columns that say what the tensor is; the others are figures
+_NOTE = (
+    "σ: the farthest number from the mean, in standard deviations. FP16, E4M3: the share of numbers that overflow or "
+    "become zero there. INT8: signal-to-noise ratio in dB, symmetric, one step for the tensor; rows: one for each row."
+)
+
+
+def run(
+    sources: list[Path], only: list[str], skip: list[str], top: int, html: Path | None, force: bool, as_json: bool
+) -> None:
+    """Look at every float tensor of the files, and tell."""
+    if html is not None:
+        check_place(html, force)
+    found: list[TensorSummary] = []
+    kept: list[tuple[str, str]] = []
+    for source in sources:
+        tensors, _ = read_tensors(source)
+        front = f"{source.name}: " if len(sources) > 1 else ""
+        reasons = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
+        kept += [(front + name, why) for name, why in reasons.items()]
+        with progress([name for name in tensors if name not in reasons], "inspecting") as names:
+            for name in names:
+                with named(name):
+                    found.append(inspect_tensor(tensors[name], front + name))
+    if not found:
+        raise BitquantError(f"no tensor of {', '.join(map(str, sources))} is a float to look at: give another file")
+    found = worst_first(found)
+    if html is not None:
+        title = ", ".join(source.name for source in sources)
+        with replaced(html, force) as file:
+            file.write(html_of(title, found).encode())
+    if as_json:
+        left = [{"name": name, "reason": why} for name, why in kept]
+        facts = [one.as_dict() for one in found]
+        print_json({"inputs": [str(source) for source in sources], "tensors": facts, "kept": left})
+        return
+    _show(found, kept, top)
+    if html is not None:
+        Screen().line("written: ", (str(html), "green"))
+
+
+def _why_not(name: str, tensor: NDArray[Any], only: list[str], skip: list[str]) -> str:
+    """Say why a tensor is not looked at; an empty text where it is."""
+    if float_format(tensor) is None:
+        return tensor.dtype.name
+    if only and not any(fnmatchcase(name, pattern) for pattern in only):
+        return "not in --only"
+    return "--skip" if any(fnmatchcase(name, pattern) for pattern in skip) else ""
+
+
+def _show(found: list[TensorSummary], kept: list[tuple[str, str]], top: int) -> None:
+    screen = Screen()
+    shown = found[:top] if top else found
+    screen.table(_HEADS, [_cells(one) for one in shown], lead=_LEAD)
+    for one in found:
+        if one.nan or one.infinite:
+            screen.line((f"{one.name} has {one.nan:,} NaN and {one.infinite:,} infinities", "red"), ", left out above")
+    if len(shown) < len(found):
+        screen.note(f"{len(found) - len(shown)} more, less at risk: --top 0 shows all")
+    if kept:
+        screen.note(f"not looked at: {', '.join(f'{name} ({why})' for name, why in kept)}")
+    screen.note(_NOTE)
+    numbers = sum(one.count for one in found)
+    screen.line(f"{len(found)} tensors, {numbers:,} numbers")
+
+
+def _cells(one: TensorSummary) -> list[Part]:
+    lost = (one.share(name, "overflow") + one.share(name, "flushed") for name in ("float16", "float8_e4m3fn"))
+    return [
+        (one.name, "cyan"),
+        size(one.shape),
+        one.format,
+        number(max(-one.low, one.high)),
+        number(one.largest_sigma),
+        _share(one.beyond[6]),
+        *(_share(value) for value in lost),
+        _ratio(one.int8_db),
+        _ratio(one.int8_rows_db),
+    ]
+
+
+def _share(value: float) -> Part:
+    if math.isnan(value) or value == 0:
+        return "–" if value else "0"
+    return (f"{value:.1%}" if value >= 0.0005 else "<0.1%", "yellow" if value > 0.01 else "")
+
+
+def _ratio(value: float) -> Part:
+    return "–" if math.isnan(value) else (f"{value:.1f}", "red" if value < 20 else "")
+
+
+__all__ = ["run"]
