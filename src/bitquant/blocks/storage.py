@@ -142,9 +142,10 @@ def _to_records(codes: Array, scales: Array, row: BlockFormat) -> Array:
 def _from_records(data: Array, rows: tuple[int, ...], length: int, row: BlockFormat) -> tuple[Array, Array]:
     each, records = _whole_records(length, row)
     head = each * row.scale.code_dtype.itemsize
-    stream = _reshaped(data, (*rows, records, head + each * row.block * row.element.bits // 8), "the records")
+    body = row.block * row.element.bits // 8
+    stream = _reshaped(data, (*rows, records, head + each * body), "the records")
     scales = np.ascontiguousarray(stream[..., :head]).view(row.scale.code_dtype.newbyteorder("<"))
-    blocks = stream[..., head:].reshape(*rows, records, each, -1)
+    blocks = stream[..., head:].reshape(*rows, records, each, body)
     if row.element.bits == 4:
         blocks = np.concatenate([blocks & 15, blocks >> 4], -1)
         if row.element.is_integer:

@@ -25,11 +25,12 @@ __all__ = ["KINDS", "check_dtype", "check_output", "create_tensors", "open_tenso
 
 @dataclass(frozen=True)
 class Kind:
-    """A format of files: what it is, and the classes that read and write it, as "module:Class"."""
+    """A format of files: what it is, the classes that read and write it as "module:Class", whether it is a folder."""
 
     what: str
     source: str
     sink: str | None = None
+    folder: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -41,6 +42,14 @@ KINDS: dict[str, Kind] = {
     ".npz": Kind("named tensors and metadata; plain NumPy reads it", "npz:NpzSource", "npz:NpzSink"),
     ".npy": Kind("one tensor", "npz:NpySource", "npz:NpySink"),
     ".index.json": Kind("safetensors in several files, and the index that names them", "sharded:ShardedSource"),
+    ".gguf": Kind("plain numbers, Q8_0, Q4_0 and MXFP4, as llama.cpp reads them", "gguf:GGUFSource", "gguf:GGUFSink"),
+    ".onnx": Kind("the initialisers of a model", "onnx:ONNXSource"),
+    **dict.fromkeys(
+        (".pt", ".pth", ".bin"), Kind("a PyTorch state dict, loaded with weights_only", "torch:TorchSource")
+    ),
+    **dict.fromkeys(
+        (".zarr", ".zarr.zip"), Kind("an array or a group of arrays in chunks", "zarr:ZarrSource", folder=True)
+    ),
 }
 
 
@@ -90,9 +99,11 @@ def open_tensors(path: str | os.PathLike[str], *, as_kind: str | os.PathLike[str
     ...         source.tensors["w"].shape, source.read("w", 1, 3)
     ((2, 2), array([2., 3.], dtype=float32))
     """
-    if os.path.isdir(path):
+    name = path if as_kind is None else as_kind
+    folders = tuple(suffix for suffix, kind in KINDS.items() if kind.folder)
+    if os.path.isdir(path) and not Path(name).name.lower().endswith(folders):
         raise BitquantError(f"{path} is a folder: give a file in it")
-    source: Source = _class(kind_of(path if as_kind is None else as_kind).source)(path)
+    source: Source = _class(kind_of(name).source)(path)
     return source
 
 
