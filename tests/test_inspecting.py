@@ -238,7 +238,7 @@ def test_inspect_prints_a_table_that_fits(model, columns):
     names = [line.split()[0] for line in lines if line.split()[0] in ("weights", "large", "broken")]
     assert names[:3] == ["broken", "large", "weights"]
     assert any("1 NaN and 0 infinities" in line for line in lines)
-    assert any("ids (int64)" in line for line in lines)
+    assert any("ids (<i8)" in line for line in lines)
 
 
 def test_inspect_gives_all_as_json(model):
@@ -246,7 +246,7 @@ def test_inspect_gives_all_as_json(model):
     assert [one["name"] for one in found["tensors"]] == ["broken", "large", "weights"]
     expected = json.loads(json.dumps(inspect_tensor(WEIGHTS, "weights").as_dict()))
     assert found["tensors"][2] == expected
-    assert found["kept"] == [{"name": "ids", "reason": "int64"}]
+    assert found["kept"] == [{"name": "ids", "reason": "<i8"}]
 
 
 def test_inspect_writes_a_page_once(model, tmp_path):

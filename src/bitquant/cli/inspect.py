@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from bitquant.cli.show import Part, Screen, number, print_json, progress, size
-from bitquant.cli.tensors import float_format, named
 from bitquant.errors import BitquantError
-from bitquant.files import check_place, read_tensors, replaced
-from bitquant.inspecting import TensorSummary, html_of, inspect_tensor, worst_first
+from bitquant.files import Entry, Source, check_place, open_tensors, replaced
+from bitquant.inspecting import TensorSummary, html_of, inspect_stream, worst_first
 
 _HEADS = ("tensor", "shape", "format", "max |x|", "σ", "> 6σ", "FP16", "E4M3", "INT8", "rows")
 _LEAD = 3  # the columns that say what the tensor is; the others are figures
@@ -32,14 +29,12 @@ def run(
     found: list[TensorSummary] = []
     kept: list[tuple[str, str]] = []
     for source in sources:
-        tensors, _ = read_tensors(source)
         front = f"{source.name}: " if len(sources) > 1 else ""
-        reasons = {name: why for name in tensors if (why := _why_not(name, tensors[name], only, skip))}
-        kept += [(front + name, why) for name, why in reasons.items()]
-        with progress([name for name in tensors if name not in reasons], "inspecting") as names:
-            for name in names:
-                with named(name):
-                    found.append(inspect_tensor(tensors[name], front + name))
+        with open_tensors(source) as opened:
+            reasons = {entry.name: why for entry in opened.tensors.values() if (why := _why_not(entry, only, skip))}
+            kept += [(front + name, why) for name, why in reasons.items()]
+            with progress([name for name in opened.tensors if name not in reasons], "inspecting") as names:
+                found += [_inspected(opened, name, front) for name in names]
     if not found:
         raise BitquantError(f"no tensor of {', '.join(map(str, sources))} is a float to look at: give another file")
     found = worst_first(found)
@@ -57,13 +52,18 @@ def run(
         Screen().line("written: ", (str(html), "green"))
 
 
-def _why_not(name: str, tensor: NDArray[Any], only: list[str], skip: list[str]) -> str:
+def _inspected(source: Source, name: str, front: str) -> TensorSummary:
+    entry = source.tensors[name]
+    return inspect_stream(front + name, entry.shape, entry.dtype, partial(source.read, name))
+
+
+def _why_not(entry: Entry, only: list[str], skip: list[str]) -> str:
     """Say why a tensor is not looked at; an empty text where it is."""
-    if float_format(tensor) is None:
-        return tensor.dtype.name
-    if only and not any(fnmatchcase(name, pattern) for pattern in only):
+    if not entry.is_float:
+        return entry.stored
+    if only and not any(fnmatchcase(entry.name, pattern) for pattern in only):
         return "not in --only"
-    return "--skip" if any(fnmatchcase(name, pattern) for pattern in skip) else ""
+    return "--skip" if any(fnmatchcase(entry.name, pattern) for pattern in skip) else ""
 
 
 def _show(found: list[TensorSummary], kept: list[tuple[str, str]], top: int) -> None:
