@@ -1,0 +1,168 @@
+"""dask arrays: what is computed in chunks, on several processes, one of them killed, is what one machine gives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import bitquant as bq
+
+pytest.importorskip("dask.array")
+pytest.importorskip("distributed")
+
+import dask
+import dask.array as da
+import distributed
+
+import bitquant.dask
+
+RNG = np.random.default_rng(17)
+X = (RNG.standard_normal((12, 40)) * np.exp(RNG.standard_normal((12, 1)))).astype(np.float32)
+CUBE = RNG.standard_normal((4, 6, 10))
+CUTS = [(12, 40), (5, 7), (1, 40), ((3, 0, 9), (1, 39)), (12, 1)]
+HOW = [
+    {},
+    {"axis": 0},
+    {"axis": 1},
+    {"axis": -1, "scheme": "asymmetric", "include_zero": True},
+    {"group_size": 8},
+    {"group_size": 16, "axis": 0, "scheme": "asymmetric"},
+    {"group_size": 7, "step_format": "float16"},
+    {"block_shape": (5, -1)},
+    {"block_shape": (3, 9), "bits": 4, "rounding": "toward_zero"},
+    {"scheme": "asymmetric", "signed": False},
+]
+
+
+@pytest.fixture(autouse=True)
+def _scheduler():
+    with dask.config.set(scheduler="threads"):
+        yield
+
+
+def same(found, expected):
+    """Everything of two quantizations is the same, to the bit."""
+    assert found.codes.dtype == expected.codes.dtype
+    assert np.array_equal(found.codes, expected.codes)
+    assert found.exact_scale == expected.exact_scale
+    assert np.array_equal(found.zero_point, expected.zero_point)
+    assert np.array_equal(found.range, expected.range)
+    for name in ("scheme", "bits", "axis", "block_shape", "rounding", "step_format", "source", "qmin", "qmax"):
+        assert getattr(found, name) == getattr(expected, name), name
+    assert found.dequantize().tobytes() == expected.dequantize().tobytes()
+
+
+@pytest.mark.parametrize("chunks", CUTS)
+@pytest.mark.parametrize("how", HOW, ids=str)
+def test_codes_and_parameters_are_those_of_one_machine(chunks, how):
+    expected = bq.quantize(X, **how)
+    found = bitquant.dask.quantize(da.from_array(X, chunks=chunks), **how)
+    assert isinstance(found.codes, da.Array)
+    same(found.compute(), expected)
+    assert found.dequantize().compute().tobytes() == expected.dequantize().tobytes()
+
+
+@pytest.mark.parametrize("how", [{}, {"axis": 1}, {"block_shape": (2, 5, 3)}, {"group_size": 4, "axis": 0}], ids=str)
+def test_any_number_of_dimensions_and_any_format(how):
+    for cube in (CUBE, CUBE.astype(ml_dtypes.bfloat16), CUBE.astype(np.float16)):
+        same(bitquant.dask.quantize(da.from_array(cube, chunks=(3, 4, 4)), **how).compute(), bq.quantize(cube, **how))
+    same(bitquant.dask.quantize(da.from_array(CUBE[0, 0], chunks=3)).compute(), bq.quantize(CUBE[0, 0]))
+    lone = bitquant.dask.quantize(da.from_array(np.float32(2.5))).compute()
+    assert lone.codes == 127
+
+
+@pytest.mark.parametrize("chunks", CUTS)
+def test_what_is_not_finite_is_refused_with_the_same_sentence_or_left_out(chunks):
+    x = X.copy()
+    x[7, 3], x[8, 30], x[11, 39] = np.inf, np.nan, -np.inf
+    array = da.from_array(x, chunks=chunks)
+    with pytest.raises(bq.BitquantError) as expected:
+        bq.quantize(x)
+    with pytest.raises(bq.BitquantError) as found:
+        bitquant.dask.quantize(array)
+    assert str(found.value) == str(expected.value)
+    for how in ({}, {"axis": 0}, {"group_size": 8, "scheme": "asymmetric"}):
+        same(
+            bitquant.dask.quantize(array, nonfinite="saturate", **how).compute(),
+            bq.quantize(x, nonfinite="saturate", **how),
+        )
+    x[3] = np.nan
+    with pytest.raises(bq.BitquantError, match="nothing in block"):
+        bitquant.dask.quantize(da.from_array(x, chunks=chunks), nonfinite="saturate", axis=0)
+
+
+@pytest.mark.parametrize("chunks", CUTS)
+@pytest.mark.parametrize("method", ["minmax", "mse", "percentile", "entropy", "std"])
+@pytest.mark.parametrize("axis", [None, 1])
+def test_calibration_is_that_of_one_observer(chunks, method, axis):
+    found = bitquant.dask.calibrate(da.from_array(X, chunks=chunks), method, axis=axis)
+    observer = bq.Observer("minmax" if method == "minmax" else "histogram", "symmetric", axis=axis).observe(X)
+    expected = observer.range() if method == "minmax" else observer.range(method)
+    assert repr(found) == repr(expected)
+    assert found.scale == expected.scale
+    q = bitquant.dask.quantize(da.from_array(X, chunks=chunks), axis=axis, range=found).compute()
+    same(q, bq.quantize(X, axis=axis, range=expected))
+
+
+def test_options_of_a_method_are_handed_on():
+    array = da.from_array(X, chunks=(5, 7))
+    found = bitquant.dask.calibrate(array, "percentile", "asymmetric", percentile=90, significand_bits=3)
+    observer = bq.Observer("histogram", "asymmetric", significand_bits=3).observe(X)
+    assert repr(found) == repr(observer.range("percentile", percentile=90))
+
+
+def test_what_is_no_dask_array_of_floats_is_refused():
+    for x, words in (
+        (X, "not a dask array"),
+        (da.from_array(np.arange(3)), "not a floating one"),
+        (da.from_array(X, chunks=4)[da.from_array(X, chunks=4) > 0], "compute_chunk_sizes"),
+        (da.from_array(np.zeros((0, 3), np.float32)), "is empty"),
+    ):
+        with pytest.raises(bq.BitquantError, match=words):
+            bitquant.dask.quantize(x)
+    with pytest.raises(bq.BitquantError, match="method"):
+        bitquant.dask.calibrate(da.from_array(X), "lp")
+    with pytest.raises(bq.BitquantError, match="axis=5"):
+        bitquant.dask.calibrate(da.from_array(X), axis=5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_lost_with_a_worker_that_is_killed_in_the_middle():
+    def slowly(chunk):
+        """A chunk that takes its time, so that there is a middle of the run; in here, so that it travels by value."""
+        time.sleep(0.05)
+        return chunk
+
+    x = RNG.standard_normal((64, 500)).astype(np.float32)
+    expected = bq.quantize(x, axis=0)
+    quiet = {"distributed.nanny": "critical", "distributed.worker": "critical", "distributed.scheduler": "critical"}
+    with (
+        dask.config.set({"logging": quiet, "distributed.scheduler.allowed-failures": 10}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=60
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = client.run(os.getpid)
+        assert len(set(pids.values())) == 2
+        slow = da.from_array(x, chunks=(4, 250)).map_blocks(slowly, dtype=x.dtype)
+        with dask.config.set(scheduler="distributed"):
+            found = bitquant.dask.quantize(slow, axis=0)
+            running = client.compute(found.codes)
+            while not any(client.processing().values()):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            assert not running.done()
+            os.kill(next(iter(pids.values())), signal.SIGKILL)
+            codes = running.result(timeout=60)
+            assert np.array_equal(codes, expected.codes)
+            assert found.compute().exact_scale == expected.exact_scale
+            calibrating = bitquant.dask.calibrate(slow, "mse")
+        survivors = set(client.run(os.getpid).values())
+        assert next(iter(pids.values())) not in survivors
+    assert repr(calibrating) == repr(bq.Observer("histogram", "symmetric").observe(x).range())
