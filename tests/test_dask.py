@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +24,7 @@ import dask.array as da
 import distributed
 
 import bitquant.dask
+from bitquant.files import write_tensors
 
 RNG = np.random.default_rng(17)
 X = (RNG.standard_normal((12, 40)) * np.exp(RNG.standard_normal((12, 1)))).astype(np.float32)
@@ -131,6 +136,18 @@ def test_what_is_no_dask_array_of_floats_is_refused():
         bitquant.dask.calibrate(da.from_array(X), axis=5)
 
 
+@contextmanager
+def two_workers():
+    quiet = {"distributed.nanny": "critical", "distributed.worker": "critical", "distributed.scheduler": "critical"}
+    with (
+        dask.config.set({"logging": quiet, "distributed.scheduler.allowed-failures": 10}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=60
+        ) as cluster,
+    ):
+        yield cluster
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_is_lost_with_a_worker_that_is_killed_in_the_middle():
     def slowly(chunk):
@@ -140,14 +157,7 @@ def test_nothing_is_lost_with_a_worker_that_is_killed_in_the_middle():
 
     x = RNG.standard_normal((64, 500)).astype(np.float32)
     expected = bq.quantize(x, axis=0)
-    quiet = {"distributed.nanny": "critical", "distributed.worker": "critical", "distributed.scheduler": "critical"}
-    with (
-        dask.config.set({"logging": quiet, "distributed.scheduler.allowed-failures": 10}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=60
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with two_workers() as cluster, distributed.Client(cluster) as client:
         pids = client.run(os.getpid)
         assert len(set(pids.values())) == 2
         slow = da.from_array(x, chunks=(4, 250)).map_blocks(slowly, dtype=x.dtype)
@@ -166,3 +176,73 @@ def test_nothing_is_lost_with_a_worker_that_is_killed_in_the_middle():
         survivors = set(client.run(os.getpid).values())
         assert next(iter(pids.values())) not in survivors
     assert repr(calibrating) == repr(bq.Observer("histogram", "symmetric").observe(x).range())
+
+
+def sharded_model(folder, shards, numbers):
+    """A model of several files and its index."""
+    where = {}
+    for k in range(shards):
+        name = f"model-{k}.safetensors"
+        w = RNG.standard_normal((numbers // 256, 256)).astype(np.float32)
+        write_tensors(folder / name, {f"layer.{k}.w": w, f"layer.{k}.b": w[0].astype(np.float16)})
+        where |= {f"layer.{k}.w": name, f"layer.{k}.b": name}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    return index
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_is_quantized_by_workers_one_of_which_is_killed(tmp_path):
+    pytest.importorskip("safetensors")
+    pytest.importorskip("typer")
+    for name in ("in", "one", "many"):
+        (tmp_path / name).mkdir()
+    index = sharded_model(tmp_path / "in", 12, 1 << 21)
+    how = ["--axis", "0", "--rule", "*.b: bits=4", "--json"]
+    command = [sys.executable, "-m", "bitquant", "quantize", str(index), "-o"]
+    alone = subprocess.run([*command, tmp_path / "one" / index.name, *how], capture_output=True, text=True, check=True)
+    with two_workers() as cluster, distributed.Client(cluster) as client:
+        pids = list(client.run(os.getpid).values())
+        shared = [*command, tmp_path / "many" / index.name, *how, "--dask", cluster.scheduler_address]
+        running = subprocess.Popen(shared, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while running.poll() is None and not list((tmp_path / "many").glob(".*.part/*.safetensors.json")):
+            time.sleep(0.002)
+        os.kill(pids[0], signal.SIGKILL)
+        assert len(list((tmp_path / "many").glob(".*.part/*.safetensors.json"))) < 12
+        out, error = running.communicate(timeout=100)
+        assert running.returncode == 0, error
+        assert pids[0] not in client.run(os.getpid).values()
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == files
+    assert len(files) == 13
+    for name in files:
+        assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    one, many = json.loads(alone.stdout), json.loads(out)
+    assert one["tensors"] == many["tensors"]
+    assert one["totals"] == many["totals"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_dask_cannot_do_is_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    pytest.importorskip("typer")
+    from test_cli import bitquant as command
+
+    monkeypatch.setattr(bitquant.dask, "_PATIENCE", 0.5)
+    index = sharded_model(tmp_path, 2, 512)
+    output = tmp_path / "out.safetensors.index.json"
+    (tmp_path / "out").mkdir()
+    status, _, error = command("quantize", index, "-o", output, "--dask", "tcp://127.0.0.1:9")
+    assert status == 2
+    assert "no dask scheduler answers at tcp://127.0.0.1:9" in error
+    broken = tmp_path / "model-1.safetensors"
+    write_tensors(broken, {"layer.1.w": np.float32([[1, np.nan]]), "layer.1.b": np.float16([1])}, overwrite=True)
+    with two_workers() as cluster:
+        address = cluster.scheduler_address
+        single = ("quantize", broken, "-o", tmp_path / "out.npz", "--dask", address)
+        assert "file by file" in command(*single)[2]
+        status, _, error = command("quantize", index, "-o", tmp_path / "out" / index.name, "--dask", address)
+    assert status == 2
+    assert "'layer.1.w'" in error
+    assert "NaN" in error
+    assert list((tmp_path / "out").glob("*.safetensors")) == []

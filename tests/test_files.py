@@ -393,7 +393,7 @@ def test_no_change_of_one_byte_leaks_another_error(tmp_path, suffix):
     [
         (lambda folder: folder / "missing.npz", "no file"),
         (lambda folder: folder, "is a folder"),
-        (lambda folder: folder / "x.bin", "known kind.*safetensors, .npz, .npy or .index.json"),
+        (lambda folder: folder / "x.dat", "known kind.*safetensors, .npz, .npy.* or .zarr.zip"),
         (lambda folder: folder / "folder.npz", "is a folder"),
         (lambda folder: folder / "missing" / "x.npy", "no file"),
         (lambda folder: folder / "x.npz" / "y.npz", "cannot be read|no file"),
@@ -424,7 +424,7 @@ def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "tensors", "metadata", "words"),
     [
-        ("x.bin", {"x": np.ones(1)}, {}, "known kind"),
+        ("x.dat", {"x": np.ones(1)}, {}, "known kind"),
         ("folder.npz", {"x": np.ones(1)}, {}, "is a folder"),
         ("missing/x.npz", {"x": np.ones(1)}, {}, "no folder"),
         ("there.npz/x.npz", {"x": np.ones(1)}, {}, "no folder"),

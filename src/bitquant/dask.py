@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import builtins
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -35,9 +38,10 @@ from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import Grid, Parameters, exact_numbers, given_numbers
 from bitquant.rules import choose, rounding_rule
 
-__all__ = ["DaskQuantized", "calibrate", "quantize"]
+__all__ = ["DaskQuantized", "calibrate", "on_workers", "quantize"]
 
 _MERGED = 8  # observers that are merged by one task
+_PATIENCE = 10  # seconds until a scheduler answers
 Place = tuple[slice, ...]
 
 
@@ -261,6 +265,52 @@ def calibrate(
         parts = [dask.delayed(merged)(parts[k : k + _MERGED]) for k in builtins.range(0, len(parts), _MERGED)]
     observer: Observer = parts[0].compute() if parts else Observer(kind, scheme, bits, **words)
     return observer.range() if kind == "minmax" else observer.range(method, **options)
+
+
+@contextmanager
+def on_workers(address: str) -> Iterator[Callable[[Callable[[Path, Path], None], list[tuple[Path, Path]]], Any]]:
+    """Connect to a dask cluster, for `bitquant.files.quantize_file`: each file of a model becomes a task.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, such as "tcp://10.0.0.1:8786".
+
+    Yields
+    ------
+    callable
+        The argument `run` of `quantize_file`. A file is written whole or not at all, so that the task of a worker that
+        is lost is begun again by another one.
+
+    Raises
+    ------
+    BitquantError
+        When nobody answers there.
+    """
+    _library()
+    try:
+        import distributed
+    except ImportError:
+        raise BitquantError("a dask cluster needs dask.distributed: pip install 'bitquant[dask]'") from None
+    try:
+        client = distributed.Client(address, timeout=_PATIENCE)
+    except (OSError, ValueError) as error:
+        raise BitquantError(f"no dask scheduler answers at {address}: start one with 'dask scheduler'") from error
+    with client:
+
+        def run(one: Callable[[Path, Path], None], pairs: list[tuple[Path, Path]]) -> Iterator[Path]:
+            futures = {client.submit(one, *pair, pure=False): pair[0] for pair in pairs}
+            for future in distributed.as_completed(list(futures)):
+                try:
+                    future.result()
+                except distributed.KilledWorker as error:
+                    raise BitquantError(
+                        f"{futures[future]} was not quantized, every worker that tried was lost: see their logs, and "
+                        "run it again, which goes on after the last whole file"
+                    ) from error
+                yield futures[future]
+
+        yield run
 
 
 def _check(x: Any, dask: Any) -> None:

@@ -223,6 +223,10 @@ def _quantize(
     worst: Annotated[
         int | None, typer.Option(metavar="N", help="Show only the N tensors of lowest SQNR, the worst first.")
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Share the files of an index out among the workers of a dask cluster."),
+    ] = None,
     force: Force = False,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -230,7 +234,8 @@ def _quantize(
     """Quantize every float tensor of a file to integer codes, and print what it cost.
 
     IN may be of any size: it is read piece by piece. IN and OUT may be indices (model.safetensors.index.json) of
-    several files; a run that was stopped then goes on after the last whole file when it is started again.
+    several files; a run that was stopped then goes on after the last whole file when it is started again. With --dask
+    tcp://HOST:PORT each file is quantized by a worker, which has to see the same folders; what is written is the same.
     """
     from bitquant.cli import quantize
 
@@ -250,7 +255,7 @@ def _quantize(
     }
     words = {word: value for word, value in words.items() if value is not None}
     chosen = (recipe, rules or [], only or [], skip or [])
-    quantize.run(source, output, words, *chosen, layout, worst, force, verify, as_json, threads)
+    quantize.run(source, output, words, *chosen, layout, worst, force, verify, as_json, threads, dask)
 
 
 @app.command("explain", cls=Lists, short_help="Show one number's rounding step by step: bits, neighbours, error.")

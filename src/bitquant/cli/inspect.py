@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from bitquant.cli.show import Part, Screen, number, print_json, progress, size
+from bitquant.cli.show import Part, Screen, number, print_json, size
+from bitquant.cli.tensors import progress
 from bitquant.errors import BitquantError
-from bitquant.files import Entry, Source, check_place, open_tensors, replaced
+from bitquant.files import Entry, check_place, open_tensors, replaced
 from bitquant.inspecting import TensorSummary, html_of, inspect_stream, worst_first
 
 _HEADS = ("tensor", "shape", "format", "max |x|", "σ", "> 6σ", "FP16", "E4M3", "INT8", "rows")
@@ -33,8 +34,13 @@ def run(
         with open_tensors(source) as opened:
             reasons = {entry.name: why for entry in opened.tensors.values() if (why := _why_not(entry, only, skip))}
             kept += [(front + name, why) for name, why in reasons.items()]
-            with progress([name for name in opened.tensors if name not in reasons], "inspecting") as names:
-                found += [_inspected(opened, name, front) for name in names]
+            chosen = [entry for entry in opened.tensors.values() if entry.name not in reasons]
+            with progress("inspecting") as start:
+                advance = start(sum(entry.nbytes for entry in chosen))
+                for entry in chosen:
+                    read = partial(opened.read, entry.name)
+                    found.append(inspect_stream(front + entry.name, entry.shape, entry.dtype, read))
+                    advance(entry.name, entry.nbytes)
     if not found:
         raise BitquantError(f"no tensor of {', '.join(map(str, sources))} is a float to look at: give another file")
     found = worst_first(found)
@@ -50,11 +56,6 @@ def run(
     _show(found, kept, top)
     if html is not None:
         Screen().line("written: ", (str(html), "green"))
-
-
-def _inspected(source: Source, name: str, front: str) -> TensorSummary:
-    entry = source.tensors[name]
-    return inspect_stream(front + name, entry.shape, entry.dtype, partial(source.read, name))
 
 
 def _why_not(entry: Entry, only: list[str], skip: list[str]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from bitquant.cli.show import Part, Screen, number, print_json, size
 from bitquant.cli.tensors import kept_line, progress
-from bitquant.files import Options, Recipe, Result, quantize_file, read_recipe, rule
+from bitquant.files import Options, Recipe, Result, Run, quantize_file, read_recipe, rule
 
 _HEADS = ("tensor", "shape", "bytes", "step", "zero", "mse", "max error", "SQNR dB", "clipped", "cosine")
 _LEAD = 3  # the columns that say what the tensor is; the others are figures
@@ -29,13 +30,13 @@ def run(
     verify: bool,
     as_json: bool,
     threads: int | None,
+    dask: str | None = None,
 ) -> None:
     """Quantize, write, and say what happened."""
     chosen = _chosen(words, recipe, rules, only, skip)
-    with progress("quantizing") as start:
-        result = quantize_file(
-            source, output, chosen, layout, overwrite=force, verify=verify, threads=threads, start=start
-        )
+    options: dict[str, Any] = {"overwrite": force, "verify": verify, "threads": threads}
+    with progress("quantizing") as start, _workers(dask) as run:
+        result = quantize_file(source, output, chosen, layout, **options, start=start, run=run)
     totals = _totals(result.rows)
     if as_json:
         left = [{"name": name, "reason": why} for name, why in result.kept.items()]
@@ -52,6 +53,15 @@ def run(
         )
         return
     _show(result, totals, output, worst, verify)
+
+
+def _workers(address: str | None) -> AbstractContextManager[Run | None]:
+    """What shares the files of an index out among the workers of a dask cluster, if there is one."""
+    if address is None:
+        return nullcontext()
+    from bitquant.dask import on_workers
+
+    return on_workers(address)
 
 
 def _chosen(

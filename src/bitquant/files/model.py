@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bitquant._version import __version__
 from bitquant.errors import BitquantError
@@ -30,7 +30,7 @@ from bitquant.files.source import Entry, Source
 from bitquant.files.tensors import check_output
 from bitquant.files.work import Advance
 
-__all__ = ["Plan", "Result", "check_target", "copy", "floats_of", "write_all"]
+__all__ = ["Elsewhere", "Plan", "Result", "check_target", "copy", "floats_of", "write_all", "write_one"]
 
 _COPIED = 1 << 20  # numbers of a kept tensor at a time
 
@@ -100,11 +100,25 @@ def copy(source: Source, entry: Entry, sink: Sink, advance: Advance) -> None:
         advance(entry.name, entry.nbytes * (stop - start) // entry.count)
 
 
+Elsewhere: TypeAlias = Callable[[list[tuple[Plan, Path]], Advance], None]
+
+
 def write_all(
-    source: Path, output: Path, plans: Sequence[Plan], overwrite: bool, start: Callable[[int], Advance]
+    source: Path,
+    output: Path,
+    plans: Sequence[Plan],
+    overwrite: bool,
+    start: Callable[[int], Advance],
+    elsewhere: Elsewhere | None = None,
 ) -> Result:
-    """Carry out the plans of a file, or of the files of an index."""
+    """Carry out the plans of a file, or of the files of an index; these `elsewhere` where that is given.
+
+    `elsewhere` is given plans and the places of their files, has `write_one` called for each, and returns when all are
+    done.
+    """
     result = Result()
+    if elsewhere is not None and not output.name.lower().endswith(INDEX):
+        raise BitquantError(f"{source} is shared out file by file: give an index of several files, and one to write")
     if not output.name.lower().endswith(INDEX):
         if len(plans) > 1:
             raise BitquantError(f"{source} is an index of several files: give an output that ends in {INDEX}")
@@ -121,7 +135,7 @@ def write_all(
     except OSError as error:
         raise BitquantError(f"{folder} cannot be made ({error.strerror}): choose another place") from error
     try:
-        _put_together(source, output, places, plans, folder, start, result)
+        _put_together(source, output, places, plans, folder, start, result, elsewhere)
         for place in (*places, output):
             check_place(place, overwrite)
         for place in (*places, output):  # the index last: who has it has all that it names
@@ -145,21 +159,31 @@ def _put_together(
     folder: Path,
     start: Callable[[int], Advance],
     result: Result,
+    elsewhere: Elsewhere | None,
 ) -> None:
     """Write the files of a model into a folder, but for those that are there already (Design B)."""
     done = [_earlier(folder / f"{place.name}.json", folder / place.name) for place in places]
     advance = start(sum(plan.steps for plan, old in zip(plans, done, strict=True) if old is None))
+    result.resumed = sum(old is not None for old in done)
+    if elsewhere is not None:
+        todo = zip(places, plans, done, strict=True)
+        elsewhere([(plan, folder / place.name) for place, plan, old in todo if old is None], advance)
+        done = [_earlier(folder / f"{place.name}.json", folder / place.name) for place in places]
     for place, plan, old in zip(places, plans, done, strict=True):
-        part = Result() if old is None else old
-        if old is None:
-            plan.write(folder / place.name, True, advance, part)
-            with replaced(folder / f"{place.name}.json", overwrite=True) as file:
-                file.write(json.dumps({"rows": part.rows, "kept": part.kept}).encode())
-        result.resumed += old is not None
+        part = write_one(plan, folder / place.name, advance) if old is None else old
         result.rows += part.rows
         result.kept |= part.kept
     with replaced(folder / output.name, overwrite=True) as file:
         file.write(index_text(source, {place.name: folder / place.name for place in places}).encode())
+
+
+def write_one(plan: Plan, place: Path, advance: Advance) -> Result:
+    """Write one of several files, and beside it what became of its tensors, for a run that goes on later."""
+    part = Result()
+    plan.write(place, True, advance, part)
+    with replaced(place.with_name(f"{place.name}.json"), overwrite=True) as file:
+        file.write(json.dumps({"rows": part.rows, "kept": part.kept}).encode())
+    return part
 
 
 def _fingerprint(plans: Sequence[Plan]) -> str:

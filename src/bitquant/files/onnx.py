@@ -59,11 +59,6 @@ class ONNXSource(Source):
             self._protos[proto.name] = proto
             self.tensors[proto.name] = self._entry(proto)
 
-    @property
-    def shards(self) -> list[Path]:
-        """The files that the tensors lie in."""
-        return list(dict.fromkeys([self.path, *(entry.file for entry in self.tensors.values())]))
-
     def _entry(self, proto: Any) -> Entry:
         stored = self._onnx.TensorProto.DataType.Name(proto.data_type)
         try:

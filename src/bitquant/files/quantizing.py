@@ -8,18 +8,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 from bitquant.files.layouts import LAYOUTS, Layout
-from bitquant.files.model import Plan, Result, check_target, copy, floats_of, write_all
+from bitquant.files.model import Plan, Result, check_target, copy, floats_of, write_all, write_one
 from bitquant.files.output import check_place, replaced
 from bitquant.files.recipe import Options
 from bitquant.files.sink import Planned, Sink
@@ -31,7 +32,10 @@ from bitquant.quantize.quantized import Quantized
 from bitquant.quantize.report import Tally, figures, tally
 from bitquant.rules import choose
 
-__all__ = ["quantize_file"]
+__all__ = ["Run", "quantize_file"]
+
+# Calls a function with each pair of paths, wherever, and yields the first of each pair that is done.
+Run: TypeAlias = Callable[[Callable[[Path, Path], None], list[tuple[Path, Path]]], Iterable[Path]]
 
 
 def quantize_file(
@@ -44,6 +48,7 @@ def quantize_file(
     verify: bool = False,
     threads: int | None = None,
     start: Callable[[int], Advance] = lambda steps: lambda name, done: None,
+    run: Run | None = None,
 ) -> Result:
     """Quantize the float tensors of a file, or of all files of an index, into another, in bounded memory.
 
@@ -62,6 +67,9 @@ def quantize_file(
         None for one on each processor. The result is the same.
     start : callable
         Is given the bytes that there are to deal with, and gives what is called with a name and bytes at each step.
+    run : callable, optional
+        For an index: is given a function and a list of (file, place), calls it with each pair, here or on another
+        machine that has the same files, and yields the files as they are done: `bitquant.dask.on_workers` makes one.
 
     Returns
     -------
@@ -97,11 +105,28 @@ def quantize_file(
         if not any(plan.works for plan in plans):
             raise BitquantError(f"no tensor of {source} is left to quantize: give other --only and --skip patterns")
         texts = _texts(plans, output.parent, source.parent, overwrite)
-        result = write_all(source, output, plans, overwrite, start)
+        elsewhere = (
+            None if run is None else partial(_share_out, run, partial(quantize_part, chosen, layout, verify, threads))
+        )
+        result = write_all(source, output, plans, overwrite, start, elsewhere)
     for name, text in texts.items():
         with replaced(output.parent / name, overwrite=True) as file:
             file.write(text.encode())
     return result
+
+
+def quantize_part(
+    chosen: Callable[[str], Options | str], layout: str, verify: bool, threads: int | None, source: Path, place: Path
+) -> None:
+    """Quantize one file of an index to its place in the folder where the model is put together."""
+    with open_tensors(source) as opened:
+        write_one(_Quantization.of(opened, chosen, layout, verify, threads), place, lambda name, done: None)
+
+
+def _share_out(run: Run, one: Callable[[Path, Path], None], todo: list[tuple[Plan, Path]], advance: Advance) -> None:
+    steps = {plan.source.path.resolve(): plan.steps for plan, _ in todo}
+    for path in run(one, [(plan.source.path.resolve(), place.resolve()) for plan, place in todo]):
+        advance(path.name, steps[path])
 
 
 def _texts(plans: list[_Quantization], folder: Path, origin: Path, overwrite: bool) -> dict[str, str]:
