@@ -29,7 +29,7 @@ from bitquant.files.source import Source
 from bitquant.files.tensors import create_tensors, open_tensors
 from bitquant.files.work import Advance, Work, in_order
 from bitquant.quantize.quantized import Quantized
-from bitquant.quantize.report import Tally, figures, tally
+from bitquant.quantize.report import Error, Tally, figures, tally
 from bitquant.rules import choose
 
 __all__ = ["Run", "quantize_file"]
@@ -55,7 +55,8 @@ def quantize_file(
     Parameters
     ----------
     source, output : path
-        Files of tensors; or two that end in `.index.json`.
+        Files of tensors; or two that end in `.index.json`; or two that end in `.onnx`, of which the second has the
+        codes of the first one's initialisers, and nodes that dequantize them.
     chosen : callable
         Name to `Options`, or to a text that says why the tensor is kept as it is.
     layout : {"bitquant", "compressed-tensors"}
@@ -98,6 +99,10 @@ def quantize_file(
     """
     choose("layout", layout, dict.fromkeys(LAYOUTS, ""))
     source, output = Path(source), Path(output)
+    if output.name.lower().endswith(".onnx"):
+        from bitquant.files.qdq import quantize_model  # opened for models alone
+
+        return quantize_model(source, output, chosen, _row_of_whole, overwrite=overwrite, verify=verify, start=start)
     check_target(source, output, overwrite)
     with open_tensors(source) as opened:
         floats_of(opened)
@@ -233,30 +238,8 @@ class _Quantization(Plan):
             advance(work.entry.name, work.share(slab))
         for name, piece in sorted((*late, *self.layout.tail(work)), key=lambda part: part[0]):
             sink.write(name, piece)
-        error = figures(tallies)
-        whole = work.granularity.axis is not None or not work.granularity.parameter_shape
-        block = None if whole else work.granularity.block
         after = sum(part.count * part.dtype.itemsize for part in self.layout.planned(work))
-        return {
-            "name": work.entry.name,
-            "shape": list(work.entry.shape),
-            "from": work.entry.dtype.name,
-            "dtype": np.asarray(work.empty.codes).dtype.name,
-            "scheme": work.empty.scheme,
-            "bits": work.options.bits,
-            "axis": work.granularity.axis,
-            "block_shape": block,
-            "note": work.note,
-            **spread.facts(),
-            "numbers": work.entry.count,
-            "mse": error.mse,
-            "max_abs": error.max_abs,
-            "sqnr_db": error.sqnr_db,
-            "clipped": error.clipped,
-            "cosine": error.cosine,
-            "bytes_before": work.entry.nbytes,
-            "bytes_after": after,
-        }
+        return _row(work, spread, figures(tallies), after)
 
     def _compare(self, work: Work, back: Source, pool: ThreadPoolExecutor, advance: Advance) -> None:
         """Decode what was written and compare it with what was meant, bit for bit."""
@@ -276,6 +259,38 @@ class _Quantization(Plan):
                     "on: nothing was changed; check the disk and the memory, and write it again"
                 )
             advance(work.entry.name, work.share(slab))
+
+
+def _row(work: Work, spread: _Spread, error: Error, after: int) -> dict[str, Any]:
+    """What a tensor became, and what it cost."""
+    whole = work.granularity.axis is not None or not work.granularity.parameter_shape
+    return {
+        "name": work.entry.name,
+        "shape": list(work.entry.shape),
+        "from": work.entry.dtype.name,
+        "dtype": np.asarray(work.empty.codes).dtype.name,
+        "scheme": work.empty.scheme,
+        "bits": work.options.bits,
+        "axis": work.granularity.axis,
+        "block_shape": None if whole else work.granularity.block,
+        "note": work.note,
+        **spread.facts(),
+        "numbers": work.entry.count,
+        "mse": error.mse,
+        "max_abs": error.max_abs,
+        "sqnr_db": error.sqnr_db,
+        "clipped": error.clipped,
+        "cosine": error.cosine,
+        "bytes_before": work.entry.nbytes,
+        "bytes_after": after,
+    }
+
+
+def _row_of_whole(work: Work, item: Quantized, error: Error, after: int) -> dict[str, Any]:
+    """The same of a tensor that was quantized as a whole."""
+    spread = _Spread()
+    spread.take(item)
+    return _row(work, spread, error, after)
 
 
 class _Spread:
