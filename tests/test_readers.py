@@ -11,7 +11,7 @@ import pytest
 
 import bitquant as bq
 from bitquant.errors import BitquantError
-from bitquant.files import Planned, create_tensors, open_tensors
+from bitquant.files import Planned, convert_file, create_tensors, open_tensors, write_tensors
 
 RNG = np.random.default_rng(11)
 W = (RNG.standard_normal((6, 96)) * np.exp(RNG.standard_normal((6, 96)))).astype(np.float32)
@@ -109,6 +109,36 @@ def test_the_gguf_package_reads_what_is_written(gguf, tmp_path, pieces):
     with open_tensors(path) as source:
         for name in BLOCKS:
             assert same(source.array(name), bq.quantize_blocks(W, name).dequantize("float32"))
+
+
+@pytest.mark.parametrize("to", ["float16", "bfloat16", *BLOCKS])
+def test_a_model_is_converted_to_gguf(gguf, tmp_path, to):
+    path, out = tmp_path / "x.npz", tmp_path / "y.gguf"
+    tensors = {"w": W, "double": W.astype(float) / 3, "odd": W[:, :33], "vector": W[0], "ids": np.arange(3)}
+    write_tensors(path, tensors)
+    result = convert_file(path, out, to)
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(out).tensors}
+    assert [row["name"] for row in result.rows] == (["w", "double"] if to in BLOCKS else list(tensors)[:4])
+    for row in result.rows:
+        data, kind = found[row["name"]].data, found[row["name"]].tensor_type
+        theirs = data if to == "float16" else gguf.quants.dequantize(data, kind)
+        x = tensors[row["name"]]
+        rule = {"scale_rule": "exact"} if x.dtype == float and to != "mxfp4" else {}
+        ours = bq.quantize_blocks(x, to, **rule).dequantize("float32") if to in BLOCKS else bq.convert(x, to)
+        assert np.array_equal(theirs, ours.astype(theirs.dtype))
+        assert row["bytes_after"] == data.nbytes
+    for name, why in result.kept.items():
+        assert why in ("rows of 33", "1-D", "int64")
+        assert np.array_equal(found[name].data, tensors[name])
+    with pytest.raises(BitquantError, match=r"rule of its own|exists"):
+        convert_file(path, out, to, rounding="to_odd")
+    if to in BLOCKS:
+        with pytest.raises(BitquantError, match=r"write a \.gguf file"):
+            convert_file(path, tmp_path / "z.npz", to)
+        write_tensors(path, {"vector": W[0]}, overwrite=True)
+        with pytest.raises(BitquantError, match="no matrix"):
+            convert_file(path, tmp_path / "z.gguf", to)
+        assert not (tmp_path / "z.gguf").exists()
 
 
 def test_what_gguf_cannot_hold_is_refused(gguf, tmp_path):

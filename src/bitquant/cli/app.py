@@ -118,7 +118,12 @@ def _dialects(
 def _convert(
     source: Input,
     output: Output,
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to convert to: see bitquant formats.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT", help="The format to convert to: see bitquant formats; q8_0, q4_0, mxfp4 for GGUF."
+        ),
+    ],
     rounding: Annotated[
         str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
     ] = None,

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitquant.convert import convert, decode
 from bitquant.errors import BitquantError
+from bitquant.files.gguf import BLOCKS, GGUFSink
 from bitquant.files.model import Plan, Result, check_target, copy, floats_of, write_all
 from bitquant.files.sink import Planned
 from bitquant.files.source import Entry, Source
@@ -42,7 +43,9 @@ def convert_file(
     source, output : path
         Files of tensors; or two that end in `.index.json`.
     to : Format, str or dtype
-        A format without a dtype goes into the file as numbers, each one of its values.
+        A format without a dtype goes into the file as numbers, each one of its values. Into a `.gguf` file also "q8_0",
+        "q4_0" or "mxfp4": tensors of two dimensions or more whose rows are whole blocks of 32 are stored so, by
+        `quantize_blocks`; the others are kept.
     overwrite, start
         As for `quantize_file`.
     **rules
@@ -69,6 +72,8 @@ def convert_file(
     ...     read_tensors(h)[0]["w"], result.rows[0]["inexact"]
     (array([1. , 0.1], dtype=float16), 1)
     """
+    if to in BLOCKS:
+        return _to_blocks(Path(source), Path(output), to, overwrite, start, rules)
     target = format(to)
     values = None if target.dtype is not None else FP32 if FP32.contains(target) else FP64
     source, output = Path(source), Path(output)
@@ -132,3 +137,72 @@ class _Conversion(Plan):
         except BitquantError as error:
             where = "" if whole else f", counted from number {start} on"
             raise BitquantError(f"{entry.place}{where}: {error}") from error
+
+
+def _to_blocks(
+    source: Path,
+    output: Path,
+    to: str,
+    overwrite: bool,
+    start: Callable[[int], Advance],
+    rules: Mapping[str, Any],
+) -> Result:
+    """A `.gguf` file whose matrices are stored in blocks."""
+    given = [name for name, rule in rules.items() if rule is not None and name != "threads"]
+    if given:
+        raise BitquantError(f"{to} has a rule of its own: leave out {', '.join(given)}")
+    if not output.name.lower().endswith(".gguf"):
+        raise BitquantError(f"{output} has no blocks of {to}: write a .gguf file")
+    check_target(source, output, overwrite)
+    with open_tensors(source) as opened:
+        floats_of(opened)
+        return write_all(source, output, [_Blocking(opened, to)], overwrite, start)
+
+
+@dataclass(eq=False)
+class _Blocking(Plan):
+    source: Source
+    to: str
+
+    @property
+    def steps(self) -> int:
+        return sum(entry.nbytes for entry in self.source.tensors.values())
+
+    @property
+    def told(self) -> list[Any]:
+        return [self.to]
+
+    def write(self, output: Path, overwrite: bool, advance: Advance, result: Result) -> None:
+        entries = self.source.tensors
+        planned = [Planned(name, one.shape, one.dtype) for name, one in entries.items()]
+        with create_tensors(output, planned, self.source.metadata, overwrite) as sink:
+            assert isinstance(sink, GGUFSink)
+            for name, entry in entries.items():
+                why = _why_not_blocks(entry)
+                if why:
+                    result.kept[name] = why
+                    continue
+                sink.store(name, self.to)
+                result.rows.append(
+                    {
+                        "name": name,
+                        "shape": list(entry.shape),
+                        "from": entry.dtype.name,
+                        "dtype": self.to,
+                        "numbers": entry.count,
+                        "bytes_before": entry.nbytes,
+                        "bytes_after": sink.stored_bytes(name),
+                    }
+                )
+            if not result.rows:
+                raise BitquantError(f"{self.source.path} has no matrix whose rows are whole blocks: give another file")
+            for entry in entries.values():
+                copy(self.source, entry, sink, advance)
+
+
+def _why_not_blocks(entry: Entry) -> str:
+    if not entry.is_float:
+        return entry.dtype.name
+    if not entry.count or len(entry.shape) < 2:
+        return f"{len(entry.shape)}-D" if entry.count else "empty"
+    return f"rows of {entry.shape[-1]}" if entry.shape[-1] % 32 else ""

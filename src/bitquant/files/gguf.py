@@ -183,7 +183,8 @@ class GGUFSink(Sink):
         ----------
         name : str
         blocks : {"q8_0", "q4_0", "mxfp4"}
-            Scales and codes are those of `bitquant.quantize_blocks`, ggml's own rule for the first two.
+            Scales and codes are those of `bitquant.quantize_blocks`, by ggml's own rule for the first two; of float64
+            numbers, by the exact one.
 
         Raises
         ------
@@ -201,6 +202,13 @@ class GGUFSink(Sink):
             )
         self._blocks[name] = blocks
 
+    def stored_bytes(self, name: str) -> int:
+        """Bytes that a tensor takes in the file, stored as has been said."""
+        tensor, blocks = self.planned[name], self._blocks.get(name)
+        if blocks is None:
+            return tensor.count * tensor.dtype.itemsize
+        return tensor.count // block_format(blocks).block * _record(blocks)
+
     def _write(self, tensor: Planned, start: int, piece: NDArray[Any]) -> None:
         offset = self._begin()[tensor.name]
         name = self._blocks.get(tensor.name)
@@ -214,7 +222,9 @@ class GGUFSink(Sink):
         ready = numbers.size // block * block
         self._waiting[tensor.name] = numbers[ready:]
         if ready:
-            data = quantize_blocks(numbers[:ready], name).pack("gguf")
+            # ggml's rule computes in FP32, which does not hold FP64: those are rounded once, by the exact rule.
+            rule = "exact" if tensor.dtype.itemsize == 8 and name != "mxfp4" else None
+            data = quantize_blocks(numbers[:ready], name, scale_rule=rule).pack("gguf")
             self._put(data, offset + (start - kept.size) // block * _record(name))
 
     def _begin(self) -> dict[str, int]:
@@ -230,8 +240,7 @@ class GGUFSink(Sink):
                 writer.add_string(name, text)
         for name, tensor in self.planned.items():
             kind = kinds[self._blocks.get(name, self._plain[tensor.dtype.name]).upper()]
-            block, size = library.GGML_QUANT_SIZES[kind]
-            sizes[name] = tensor.count // block * size
+            sizes[name] = self.stored_bytes(name)
             writer.add_tensor_info(name, tensor.shape or (1,), np.dtype(np.float32), sizes[name], kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
