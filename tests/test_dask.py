@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -112,6 +114,13 @@ def test_calibration_is_that_of_one_observer(chunks, method, axis):
     assert found.scale == expected.scale
     q = bitquant.dask.quantize(da.from_array(X, chunks=chunks), axis=axis, range=found).compute()
     same(q, bq.quantize(X, axis=axis, range=expected))
+
+
+def test_the_examples_of_the_page_run():
+    page = Path(__file__).parent.parent / "docs/dask.md"
+    failures, tried = doctest.testfile(str(page), module_relative=False)
+    assert tried
+    assert failures == 0
 
 
 def test_options_of_a_method_are_handed_on():

@@ -35,6 +35,8 @@ LESSONS = sorted((DOCS / "learn").glob("[0-9]*.md"))
             f"docs/{page.relative_to(DOCS)}" for room in ("how-to", "explanation") for page in DOCS.glob(f"{room}/*.md")
         ),
         "docs/files.md",
+        "docs/inspect.md",
+        "docs/model_files.md",
     ],
 )
 def test_the_examples_run(page, monkeypatch):
