@@ -157,7 +157,7 @@ def test_sums_never_round(values, cut):
 
 
 def test_counters_of_sums_hold_as_many_numbers_as_a_chunk_has():
-    x = np.full(1 << 17, np.nextafter(2.0, 1.0))
+    x = np.full(1 << 19, np.nextafter(2.0, 1.0))
     sums = ExactSums().add(x)
     assert sums.mean == Fraction(float(x[0]))
     assert sums.variance == 0
@@ -165,6 +165,18 @@ def test_counters_of_sums_hold_as_many_numbers_as_a_chunk_has():
 
 @given(st.fractions(), st.fractions(min_value=0), st.integers(1, 6))
 def test_the_limit_of_outliers_is_the_last_number_inside(mean, variance, k):
+    check_limit(mean, variance, k)
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_the_limit_of_outliers_is_found_where_mean_and_deviation_cancel(k):
+    third = Fraction(1, 3)
+    for tiny in (Fraction(0), Fraction(1, 2**900), Fraction(-1, 2**900), Fraction(1, 2**60)):
+        check_limit(-k * third + tiny, third**2, k)
+        check_limit(-k * third * (1 + tiny), third**2 * 2, k)
+
+
+def check_limit(mean, variance, k):
     limit = largest_inside(mean, variance, k)
     beyond = math.nextafter(limit, math.inf)
     assert Fraction(limit) <= mean or (Fraction(limit) - mean) ** 2 <= k * k * variance
@@ -239,6 +251,15 @@ def test_inspect_prints_a_table_that_fits(model, columns):
     assert names[:3] == ["broken", "large", "weights"]
     assert any("1 NaN and 0 infinities" in line for line in lines)
     assert any("ids (<i8)" in line for line in lines)
+
+
+def test_long_names_are_cut_to_fit(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, **{f"model.layers.{k}.{'x' * 60}.weight": WEIGHTS for k in (1, 22)})
+    lines = works("inspect", path, env={"COLUMNS": "60"}).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert sum("xxx.weight" in line for line in lines) == 2
+    assert f"model.layers.22.{'x' * 60}.weight" in works("inspect", path)
 
 
 def test_inspect_gives_all_as_json(model):

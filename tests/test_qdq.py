@@ -39,6 +39,9 @@ def model(path, opset=21, dtype=np.float32, external=False, extra=()):
     return path
 
 
+SHIFTED = W + np.float32(100)  # a range without zero, whose own zero point would be no code
+
+
 def run(path, dtype=np.float32):
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -93,6 +96,16 @@ def test_half_precision_weights_come_back_in_half_precision(tmp_path):
     expected = bq.quantize(W.astype(np.float16), axis=1, step_format="float16")
     _, seen = run(out, np.float16)
     assert seen.tobytes() == expected.dequantize().tobytes()
+
+
+def test_a_range_without_zero_is_widened_to_it(tmp_path):
+    path, out = model(tmp_path / "m.onnx", extra=[("far", SHIFTED)]), tmp_path / "q.onnx"
+    how = Options(axis=1, scheme="asymmetric")
+    quantize_file(path, out, lambda name: how if name == "far" else "kept", verify=True)
+    expected = bq.quantize(SHIFTED, "asymmetric", axis=1, include_zero=True, step_format="float32")
+    with open_tensors(out) as source:
+        assert np.array_equal(source.array("far_zero_point"), expected.zero_point)
+        assert np.array_equal(source.array("far_quantized"), expected.codes)
 
 
 def test_the_command_line_quantizes_models(tmp_path):

@@ -14,7 +14,7 @@ from bitquant.errors import BitquantError
 from bitquant.files import Planned, convert_file, create_tensors, open_tensors, write_tensors
 
 RNG = np.random.default_rng(11)
-W = (RNG.standard_normal((6, 96)) * np.exp(RNG.standard_normal((6, 96)))).astype(np.float32)
+W = (RNG.standard_normal((60, 96)) * np.exp(RNG.standard_normal((60, 96)))).astype(np.float32)
 BLOCKS = ("q8_0", "q4_0", "mxfp4")
 
 
@@ -48,6 +48,7 @@ def gguf_file(gguf, tmp_path):
     writer = gguf.GGUFWriter(path, "test")
     writer.add_string("general.name", "ü")
     writer.add_array("tokens", ["a", "b"])
+    writer.add_array("numbers", [1, 2, 3])
     writer.add_tensor("f32", W)
     writer.add_tensor("f16", W.astype(np.float16))
     writer.add_tensor("ids", np.int32([1, -2, 3]))
@@ -82,7 +83,7 @@ def test_gguf_files_of_the_gguf_package_are_read_as_it_reads_them(gguf, gguf_fil
 def test_the_gguf_package_reads_what_is_written(gguf, tmp_path, pieces):
     path = tmp_path / "ours.gguf"
     plain = {"f32": W, "f16": W.astype(np.float16), "bf16": W.astype(ml_dtypes.bfloat16), "f64": W.astype(float)}
-    plain |= {"i8": np.int8([[1, -2]]), "cube": W.reshape(2, 3, 96)}
+    plain |= {"i8": np.int8([[1, -2]]), "cube": W.reshape(2, 30, 96)}
     plan = [Planned(name, x.shape, x.dtype) for name, x in plain.items()]
     plan += [Planned(name, W.shape, W.dtype) for name in BLOCKS]
     with create_tensors(path, plan, {"general.architecture": "llama", "note": "x"}) as sink:
@@ -141,6 +142,12 @@ def test_a_model_is_converted_to_gguf(gguf, tmp_path, to):
         assert not (tmp_path / "z.gguf").exists()
 
 
+def test_the_numbers_tell_ggmls_rule_from_the_exact_one():
+    assert not np.array_equal(
+        bq.quantize_blocks(W, "q8_0").codes, bq.quantize_blocks(W, "q8_0", scale_rule="exact").codes
+    )
+
+
 def test_what_gguf_cannot_hold_is_refused(gguf, tmp_path):
     path = tmp_path / "x.gguf"
     for planned, words in (
@@ -195,6 +202,23 @@ def test_a_damaged_gguf_file_is_an_error_of_one_sentence(gguf, gguf_file):
         assert told is None or (str(gguf_file) in told and "\n" not in told)
         wrong += told is not None
     assert wrong > 50
+
+
+def test_a_lying_length_or_offset_in_a_gguf_file_is_found_at_once(gguf, gguf_file):
+    whole = gguf_file.read_bytes()
+    at = whole.index(b"numbers") + len(b"numbers") + 4 + 4  # after the types of the value and of its items
+    assert struct.unpack_from("<Q", whole, at) == (3,)
+    gguf_file.write_bytes(whole[:at] + struct.pack("<Q", 1 << 50) + whole[at + 8 :])
+    with pytest.raises(BitquantError, match="no readable"):
+        open_tensors(gguf_file)
+    at = whole.index(b"f16") + 3 + 4 + 2 * 8 + 4
+    assert struct.unpack_from("<Q", whole, at) == (W.nbytes,)
+    gguf_file.write_bytes(whole[:at] + struct.pack("<Q", W.nbytes - 32) + whole[at + 8 :])
+    with pytest.raises(BitquantError, match=r"'f16' .*from byte \d+.* overlaps 'f32'"):
+        open_tensors(gguf_file)
+    gguf_file.write_bytes(whole[:at] + struct.pack("<Q", 1 << 40) + whole[at + 8 :])
+    with pytest.raises(BitquantError, match=r"no readable|is to end"):
+        open_tensors(gguf_file)
 
 
 @pytest.fixture

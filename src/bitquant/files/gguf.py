@@ -225,7 +225,7 @@ class GGUFSink(Sink):
             # ggml's rule computes in FP32, which does not hold FP64: those are rounded once, by the exact rule.
             rule = "exact" if tensor.dtype.itemsize == 8 and name != "mxfp4" else None
             data = quantize_blocks(numbers[:ready], name, scale_rule=rule).pack("gguf")
-            self._put(data, offset + (start - kept.size) // block * _record(name))
+            self._put(data, offset + start // block * _record(name))
 
     def _begin(self) -> dict[str, int]:
         """Write the header, once; where each tensor begins."""

@@ -26,7 +26,7 @@ from bitquant.kernels import stats
 from bitquant.quantize import quantize
 from bitquant.quantize.extremes import extremes
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import nearest_float
+from bitquant.quantize.parameters import nearest_float, number_at, places
 from bitquant.rules import Flags
 
 __all__ = ["BINS", "SIGMAS", "TARGETS", "Loss", "Scrutiny", "Survey", "largest_inside", "root"]
@@ -233,18 +233,20 @@ def without_nonfinite(part: NDArray[Any], finite: NDArray[np.bool_]) -> NDArray[
 
 
 def largest_inside(mean: Fraction, variance: Fraction, k: int) -> float:
-    """The largest FP64 number x with x − mean ≤ k · √variance, decided by integers."""
+    """The largest FP64 number x with x − mean ≤ k · √variance, by bisection and exact comparisons."""
 
-    def inside(x: float) -> bool:
-        distance = Fraction(x) - mean
+    def inside(x: Fraction) -> bool:
+        distance = x - mean
         return distance <= 0 or distance**2 <= k * k * variance
 
-    x = min(nearest_float(mean + k * Fraction(root(variance))), math.nextafter(math.inf, 0))
-    while not inside(x):
-        x = math.nextafter(x, -math.inf)
-    while math.isfinite(beyond := math.nextafter(x, math.inf)) and inside(beyond):
-        x = beyond
-    return x
+    most = np.finfo(np.float64).max
+    first, last = places(np.array([-most, most])).tolist()  # the mean is between the two
+    if inside(number_at(last)):
+        return float(most)
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (middle, last) if inside(number_at(middle)) else (first, middle)
+    return float(number_at(first))
 
 
 def root(value: Fraction) -> float:
