@@ -554,6 +554,7 @@ def test_a_long_run_writes_lines_in_a_log(tmp_path, source, monkeypatch, capsys)
         ("quantize {in} -o {out} --group 0", "group_size=0"),
         ("quantize {in} -o {out} --calibrate mse --range -1 1", "--calibrate finds a range, and --range gives one"),
         ("quantize {in} -o {out} --calibrate best", "choose minmax, percentile, entropy, std, mse or lp"),
+        ("quantize {in} -o {out} --threads 0", "threads=0"),
         ("quantize {in} -o {out} --rule nothing", "not of the form"),
         ("quantize {in} -o {out} --rule '*: bots=4'", "has the word 'bots'"),
         ("quantize {in} -o {out} --recipe {dir}/none.toml", "no readable recipe"),

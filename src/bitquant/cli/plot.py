@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from bitquant import plotting
 from bitquant.cli.show import Screen
-from bitquant.cli.tensors import open_floats
 from bitquant.data import load_digits_model
 from bitquant.errors import BitquantError
-from bitquant.files import check_place, replaced
+from bitquant.files import check_place, open_tensors, replaced
 from bitquant.plotting.canvas import pyplot
 from bitquant.quantize import Quantized, quantize
 from bitquant.rules import choose
@@ -112,15 +111,23 @@ def _tensor(asked: Asked) -> tuple[str, NDArray[Any]]:
     """The tensor of a file that was asked for, the first float in it, or one of the tour's model."""
     if len(asked.words) > 1:
         raise BitquantError("one file is drawn at a time: choose its tensor with --tensor")
-    tensors: dict[str, NDArray[Any]]
-    if asked.words:
-        tensors, _, names = open_floats(Path(asked.words[0]))
-    else:
-        tensors, names = dict(load_digits_model().tensors), [_TENSOR]
-    name = asked.tensor or names[0]
+    if not asked.words:
+        model = load_digits_model().tensors
+        name = asked.tensor or _TENSOR
+        _known(name, model)
+        return name, model[name]
+    with open_tensors(Path(asked.words[0])) as source:
+        floats = [name for name, entry in source.tensors.items() if entry.is_float]
+        if not (asked.tensor or floats):
+            raise BitquantError(f"{asked.words[0]} has no float tensor: give another file")
+        name = asked.tensor or floats[0]
+        _known(name, source.tensors)
+        return name, source.array(name)
+
+
+def _known(name: str, tensors: Collection[str]) -> None:
     if name not in tensors:
         raise BitquantError(f"there is no tensor {name!r}: there are {', '.join(tensors)}")
-    return name, tensors[name]
 
 
 _QUANTIZER = ("range", "bits", "scheme")

@@ -28,6 +28,7 @@ from bitquant.files.slabs import Slab
 from bitquant.files.source import Source
 from bitquant.files.tensors import create_tensors, open_tensors
 from bitquant.files.work import Advance, Work, in_order
+from bitquant.layouts import check_threads
 from bitquant.quantize.quantized import Quantized
 from bitquant.quantize.report import Error, Tally, figures, tally
 from bitquant.rules import choose
@@ -98,6 +99,7 @@ def quantize_file(
     (2, 8)
     """
     choose("layout", layout, dict.fromkeys(LAYOUTS, ""))
+    check_threads(threads)
     source, output = Path(source), Path(output)
     if output.name.lower().endswith(".onnx"):
         from bitquant.files.qdq import quantize_model  # opened for models alone
