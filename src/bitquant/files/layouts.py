@@ -110,7 +110,10 @@ class Native(Layout):
         codes = source.read(name, slab.start, slab.stop).reshape(slab.shape)
         granularity = Granularity.of(slab.shape, None, None, slab.block)
         grid = Grid(described.qmin, described.qmax, described.signed)
-        return dequantized(codes, parameters_of(row, step, point, ends), grid, granularity, work.target, 1)
+        found = parameters_of(row, step, point, ends)
+        if not np.array_equal(step.astype(np.float64), found.float_steps()):
+            raise BitquantError(f"{source.path}: {name!r} is damaged, its parts do not fit together: write it again")
+        return dequantized(codes, found, grid, granularity, work.target, 1)
 
     def check(self, works: Mapping[str, Work], names: Mapping[str, Entry]) -> None:
         check_names(names, works)
