@@ -305,7 +305,7 @@ def test_the_rate_on_own_data_is_told():
     assert "on your own data 1 of 3 numbers differ" in truncated.proved
 
 
-def test_a_walk_of_all_codes_finds_what_no_boundary_shows(monkeypatch):
+def test_a_walk_of_all_codes_finds_what_no_boundary_shows(monkeypatch, capsys):
     monkeypatch.setattr(conversion, "_WHOLE", 8)
     monkeypatch.setattr(conversion, "probes", lambda *_: np.arange(0, 2**16, 8, dtype=np.uint16))
     monkeypatch.setattr(exhaustive, "_CHUNK", 1 << 12)
@@ -326,6 +326,8 @@ def test_a_walk_of_all_codes_finds_what_no_boundary_shows(monkeypatch):
         assert report.dialects == ()
         assert report.proved[0].startswith("proved: all 65,536 codes of float16 were tried")
     assert seen[-1] == (2**16, 2**16)
+    audit(candidate, "float16", "float8_e5m2", "exhaustive", progress=True)
+    assert "100%" in capsys.readouterr().err
 
 
 def test_sources_of_16_bits_are_proved_and_longer_ones_sampled():

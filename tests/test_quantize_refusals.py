@@ -123,6 +123,7 @@ REFUSED = [
     ([1.0], {"step_format": "int8"}, "step_format=int8: a step is stored in a floating format"),
     ([1.0], {"step_format": "float7"}, "no format is called 'float7'"),
     ([1.0], {"threads": 0}, "threads=0: give a number from 1 up"),
+    ([1.0], {"rounding": bq.Stochastic(8)}, "a quantizer's codes are not rounded at random"),
     ([], {}, "x is empty and has no range: give range=, scale= or step="),
     (np.zeros((3, 0)), {"axis": 0}, "x is empty and has no range"),
     ([1j], {"step": 1}, "x has dtype complex128, which holds no numbers of a known format"),

@@ -166,6 +166,17 @@ def rounding_index(rounding: str | Stochastic) -> int:
     return len(ROUNDINGS) if isinstance(rule, Stochastic) else list(ROUNDINGS).index(rule)
 
 
+def fixed_rounding(rounding: Any) -> str:
+    """The canonical name of a rounding mode that is not stochastic."""
+    rule = rounding_rule(rounding)
+    if isinstance(rule, Stochastic):
+        raise BitquantError(
+            "a quantizer's codes are not rounded at random: choose one of the rounding modes, or round the numbers "
+            "first with round_to"
+        )
+    return rule
+
+
 @dataclass
 class Flags:
     """IEEE 754 exception flags, counted: give one to a conversion and read it afterwards.

@@ -47,7 +47,7 @@ def audit(
     seed: int = 0,
     threads: int | None = 1,
     any_nan: bool | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: exhaustive.Progress = None,
     name: str | None = None,
     setup: str | None = None,
     call: str | None = None,
@@ -75,8 +75,8 @@ def audit(
     any_nan : bool, optional
         Whether every NaN is as good as the expected one. Default: unless `nan` or a dialect that tells them is given.
         Where the target has no NaN and no rule is given, what NaN gives is named but not judged.
-    progress : callable, optional
-        Called with how many inputs of how many are done.
+    progress : callable or bool, optional
+        Called with how many inputs of how many are done while all codes are walked; True draws a bar on standard error.
     name, setup, call : str, optional
         For the report: what is audited; and for its script the lines before, and the expression that converts ``x``.
     numbers : bool

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from bitquant.arrays import Array
 from bitquant.auditing.candidate import Candidate
 from bitquant.auditing.report import KEEP, mismatches_of
+from bitquant.errors import BitquantError
 from bitquant.layouts import check_threads
 
-__all__ = ["Walked", "walk"]
+__all__ = ["Progress", "Walked", "walk"]
+
+# Called with how many inputs of how many are done; or True: a bar on standard error.
+Progress: TypeAlias = Callable[[int, int], None] | bool | None
 
 _CHUNK = 1 << 20  # codes of 32 bits in four megabytes
 
@@ -35,7 +40,7 @@ def walk(
     differing: Callable[[Array, Array, Array], NDArray[np.intp]],
     explained: Callable[[Array, Array, Array], NDArray[Any]],
     threads: int | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> Walked:
     """Compare all codes: `expected` gives what is right, `differing` says where, `explained` why not."""
     check_threads(threads)
@@ -60,7 +65,7 @@ def walk(
     held = 0
     workers = len(os.sched_getaffinity(0)) if threads is None else int(threads)
     starts = range(0, total, step)
-    with ThreadPoolExecutor(workers) as pool:
+    with _told(progress) as told, ThreadPoolExecutor(workers) as pool:
         # A few chunks per worker at a time: results come in order, and no more than those wait.
         for first in range(0, len(starts), 16 * workers):
             some = starts[first : first + 16 * workers]
@@ -70,8 +75,25 @@ def walk(
                     if held < KEEP:
                         kept.append(tuple(part[: KEEP - held] for part in found))  # type: ignore[arg-type]
                         held += kept[-1][0].size
-            if progress is not None:
-                progress(min(total, (first + len(some)) * step), total)
+            told(min(total, (first + len(some)) * step), total)
     parts = [np.concatenate(part) for part in zip(*kept, strict=True)] if kept else None
     empty = [np.empty(0, dtype) for dtype in (source.code_dtype, target.code_dtype, target.code_dtype, "U48")]
     return Walked(total, dict(causes), mismatches_of(*(parts or empty)))
+
+
+@contextmanager
+def _told(progress: Progress) -> Iterator[Callable[[int, int], None]]:
+    if progress is not True:
+        yield progress or (lambda done, total: None)
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+    except ImportError as error:
+        raise BitquantError(
+            "progress=True draws a bar with rich: pip install 'bitquant[cli]', or pass a function"
+        ) from error
+    with Bar(BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -30,7 +30,7 @@ from bitquant.quantize.parameters import (
 )
 from bitquant.quantize.quantized import Quantized, dequantized
 from bitquant.quantize.staircase import quantize_wide
-from bitquant.rules import ROUNDINGS, Rounding, choose, rounding_index
+from bitquant.rules import Rounding, choose, fixed_rounding, rounding_index
 
 _CHUNK = 1 << 16
 if TYPE_CHECKING:
@@ -245,8 +245,8 @@ def quantize(
         )
     scheme, bits, signed = scheme or "symmetric", 8 if bits is None else bits, signed is None or signed
     choose("scheme", scheme, SCHEMES)
-    mode = rounding_index(rounding)
-    rounding_name = list(ROUNDINGS)[mode]
+    rounding_name = fixed_rounding(rounding)
+    mode = rounding_index(rounding_name)
     grid = Grid.of(scheme, bits, signed, narrow)
     stored = None if step_format is None else _float_format(step_format)
     array, give_back = take(x)
