@@ -47,6 +47,20 @@ Threads = Annotated[
     int | None,
     typer.Option(metavar="N", help="Threads; default: one for each processor. The result is the same."),
 ]
+RoundingRule = Annotated[
+    str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
+]
+OverflowRule = Annotated[
+    str | None,
+    typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
+]
+NanRule = Annotated[
+    str | None, typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise without NaN.")
+]
+SubnormalsRule = Annotated[str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")]
+TininessRule = Annotated[
+    str | None, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding. Default: after.")
+]
 DialectRule = Annotated[
     str | None,
     typer.Option(
@@ -124,20 +138,10 @@ def _convert(
             metavar="FORMAT", help="The format to convert to: see bitquant formats; q8_0, q4_0, mxfp4 for GGUF."
         ),
     ],
-    rounding: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
-    ] = None,
-    overflow: Annotated[
-        str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
-    ] = None,
-    nan: Annotated[
-        str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise without NaN."),
-    ] = None,
-    subnormals: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")
-    ] = None,
+    rounding: RoundingRule = None,
+    overflow: OverflowRule = None,
+    nan: NanRule = None,
+    subnormals: SubnormalsRule = None,
     dialect: DialectRule = None,
     force: Force = False,
     threads: Threads = None,
@@ -186,9 +190,7 @@ def _quantize(
         bool | None,
         typer.Option("--narrow/--full", help="Leave the lowest code out, or not. Default: narrow if signed symmetric."),
     ] = None,
-    rounding: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
-    ] = None,
+    rounding: RoundingRule = None,
     step_format: Annotated[
         str | None,
         typer.Option(metavar="FORMAT", help="Round the step to this format first; codes are exact for it."),
@@ -281,19 +283,10 @@ def _explain(
         str | None,
         typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}, stochastic. Default: nearest_even."),
     ] = None,
-    overflow: Annotated[
-        str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
-    ] = None,
-    nan: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; raise without NaN.")
-    ] = None,
-    subnormals: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")
-    ] = None,
-    tininess: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding. Default: after.")
-    ] = None,
+    overflow: OverflowRule = None,
+    nan: NanRule = None,
+    subnormals: SubnormalsRule = None,
+    tininess: TininessRule = None,
     dialect: DialectRule = None,
     bits: Annotated[int, typer.Option(metavar="1..32", help="Random bits of stochastic rounding.")] = 32,
     seed: Annotated[int, typer.Option(metavar="S", help="Of stochastic rounding.")] = 0,
@@ -381,25 +374,16 @@ def _inspect(
 def _vectors(
     source: Annotated[str, typer.Option("--from", metavar="FORMAT", help="The format of the inputs.")],
     target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format of the results.")],
-    rounding: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(ROUNDINGS)}. Default: nearest_even.")
-    ] = None,
-    overflow: Annotated[
-        str | None,
-        typer.Option(metavar="RULE", help=f"{', '.join(OVERFLOW)}. Default: ieee; saturate for integers, codebooks."),
-    ] = None,
+    rounding: RoundingRule = None,
+    overflow: OverflowRule = None,
     nan: Annotated[
         str | None,
         typer.Option(
             metavar="RULE", help=f"{', '.join(NAN)}. Default: preserve; NaN is left out where the target has none."
         ),
     ] = None,
-    subnormals: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{', '.join(SUBNORMALS)}. Default: gradual.")
-    ] = None,
-    tininess: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"{' or '.join(TININESS)} rounding. Default: after.")
-    ] = None,
+    subnormals: SubnormalsRule = None,
+    tininess: TininessRule = None,
     dialect: DialectRule = None,
     check: Annotated[
         str | None,
