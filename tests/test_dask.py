@@ -139,6 +139,8 @@ def test_what_is_no_dask_array_of_floats_is_refused():
     ):
         with pytest.raises(bq.BitquantError, match=words):
             bitquant.dask.quantize(x)
+    with pytest.raises(bq.BitquantError, match="not rounded at random"):
+        bitquant.dask.quantize(da.from_array(X), rounding=bq.Stochastic(8))
     with pytest.raises(bq.BitquantError, match="method"):
         bitquant.dask.calibrate(da.from_array(X), "lp")
     with pytest.raises(bq.BitquantError, match="axis=5"):

@@ -36,7 +36,7 @@ from bitquant.quantize import quantize as quantize_array
 from bitquant.quantize.arguments import pair
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.parameters import Grid, Parameters, exact_numbers, given_numbers
-from bitquant.rules import choose, rounding_rule
+from bitquant.rules import choose, fixed_rounding
 
 __all__ = ["DaskQuantized", "calibrate", "on_workers", "quantize"]
 
@@ -91,7 +91,7 @@ class DaskQuantized:
             scheme=scheme,
             bits=options["bits"],
             granularity=self.granularity,
-            rounding=str(rounding_rule(rounding)),
+            rounding=rounding,
             step_format=stored,
             source=format(self.numbers.dtype),
             nonfinite=options["nonfinite"],
@@ -186,8 +186,9 @@ def quantize(
     dask = _library()
     _check(x, dask)
     granularity = Granularity.of(x.shape, axis, group_size, block_shape)
-    given = {"scheme": scheme, "bits": bits, "signed": signed, "narrow": narrow, "rounding": rounding}
+    given: dict[str, Any] = {"scheme": scheme, "bits": bits, "signed": signed, "narrow": narrow}
     given |= {"include_zero": include_zero, "step_format": step_format, "nonfinite": nonfinite}
+    given["rounding"] = fixed_rounding(rounding)
     x = x.rechunk(_aligned(x.chunks, granularity))
     low, high = _extremes(dask, x, granularity, nonfinite == "raise") if range is None else _given(range, granularity)
     found = DaskQuantized(None, low, high, granularity, given, x)
