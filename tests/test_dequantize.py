@@ -10,6 +10,8 @@ import pytest
 
 import bitquant as bq
 import reference
+from bitquant.kernels import levels
+from bitquant.quantize.granularity import Granularity
 from quantizing import BACK, codes_of
 
 
@@ -84,6 +86,60 @@ def test_many_codes_are_dequantized_alike():
         for threads in (1, 3):
             many = bq.dequantize(codes, step=0.1, zero_point=3, dtype=name, threads=threads)
             assert np.array_equal(many, np.resize(table, codes.size)), name
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_large_channels_have_the_numbers_of_small_ones(axis):
+    """Small channels are computed number by number, large ones by tables or products."""
+    random = np.random.default_rng(8)
+    codes = np.moveaxis(random.integers(0, 256, (len(BACKS), 700)).astype(np.uint8), 0, axis)
+    scales, points = zip(*BACKS, strict=True)
+    for name in BACK:
+        for view in ("int8", "uint8"):
+            small, large = (
+                bq.dequantize(x.view(view), scale=scales, zero_point=points, axis=axis, dtype=name)
+                for x in (np.ascontiguousarray(codes.take(range(300), 1 - axis)), codes)
+            )
+            assert np.array_equal(codes_of(small), codes_of(large.take(range(300), 1 - axis))), (name, view)
+
+
+SIGNED = np.arange(256, dtype=np.uint8).view(np.int8).tolist()
+
+
+def table_of(step, zero_point):
+    """FP32 codes of the values of all 256 signed codes, by the reference."""
+    values = [reference.dequantize(code, 1 / Fraction(step), zero_point, reference.FLOAT32) for code in SIGNED]
+    return np.array([values], np.uint32)
+
+
+def test_products_are_taken_where_each_of_them_is_the_value(witness):
+    def told(table, step, zero_point=0):
+        return levels.are_products(table, np.array([float(step)]), np.int32([zero_point]), True)
+
+    for zero_point in (0, -128, 5):
+        table = table_of(Fraction(1, 10), zero_point)
+        assert told(table, 0.1, zero_point)
+        for byte in (1, 200):
+            wrong = table.copy()
+            wrong[0, byte] ^= 1
+            assert not told(wrong, 0.1, zero_point)
+        assert not told(table, 0.1, zero_point + 1)
+    for sign in (1, -1):  # rounded to FP64 first, it is a tie
+        step = 1 / next_to_a_tie(24, sign)
+        assert told(table_of(step, 0), step) == (sign < 0)
+    assert told(table_of(2.0**-126, 0), 2.0**-126)
+    assert not told(table_of(2.0**-127, 0), 2.0**-127)  # a subnormal number
+    assert told(table_of(2.0**-900, 0), 2.0**-900)  # zeros
+    assert not told(table_of(1.0, 2**30), 1.0, 2**30)  # the difference may leave an int32
+    target, codes = np.zeros(256, np.float32), np.arange(256, dtype=np.uint8)
+    given = codes, target, np.array([0.1]), np.int32([0]), True, Granularity.of((256,), None, None, None).blocks
+    for rounding in ("toward_positive", "toward_negative", "toward_zero"):
+        with witness.fpu_state(rounding):
+            taken = told(table_of(1.0, 0), 1.0) or levels.products(*given)
+        assert not taken
+        assert not target.any()
+    assert levels.products(*given)
+    assert target.any()
 
 
 BACK_REFUSED = [

@@ -98,11 +98,25 @@ def read_only(array):
     return array
 
 
-def levels(signed=True, target=None, table=None, **other):
-    """Call `fill` with what is right but for the given."""
-    target = plans.rounding_row(bq.FP32) if target is None else target
-    table = np.empty((3, 256), np.uint64) if table is None else table
-    return level_kernel.fill(numbers(**other), signed, target, table)
+def products(source=None, target=None, steps=None, zero_points=None, width=4, place=0):
+    """Call `products` with what is right but for the given."""
+    source = I8(12) if source is None else source
+    target = F32(12) if target is None else target
+    steps, zero_points = (
+        F64(3) if steps is None else steps,
+        np.zeros(3, np.int32) if zero_points is None else zero_points,
+    )
+    return level_kernel.products(source, target, steps, zero_points, True, blocks(12, width), place)
+
+
+def are_products(table=None, steps=None, zero_points=None):
+    """Call `are_products` with what is right but for the given."""
+    table = np.zeros((3, 256), np.uint32) if table is None else table
+    steps, zero_points = (
+        F64(3) if steps is None else steps,
+        np.zeros(3, np.int32) if zero_points is None else zero_points,
+    )
+    return level_kernel.are_products(table, steps, zero_points, True)
 
 
 def values(source=None, target=None, parameters=None, width=4, row=None, place=0):
@@ -111,6 +125,13 @@ def values(source=None, target=None, parameters=None, width=4, row=None, place=0
     target = np.empty(12, np.uint32) if target is None else target
     row = plans.rounding_row(bq.FP32) if row is None else row
     return level_kernel.values(source, target, parameters or numbers(), True, blocks(12, width), row, place)
+
+
+def compared(x=None, y=None, low=None, high=None, place=0):
+    """Call `compared` with what is right but for the given."""
+    x, y = F32(12) if x is None else x, F32(12) + 2 if y is None else y
+    low, high = F32(3) if low is None else low, F32(3) if high is None else high
+    return stats.compared(x, None, y, None, blocks(12, 4), low, high, place)
 
 
 def scale_ranges(low=None, high=None, parameters=None, wide=None):
@@ -331,14 +352,16 @@ MISUSES = {
     "codes of a formula into read-only": lambda: formula().run(F32(8), read_only(I8(8))),
     "codes of a formula from below": lambda: formula().run(F32(8), I8(8), -1),
     "codes of a formula beyond": lambda: formula().run(F32(8), I8(8), 1),
-    # The table of levels.
+    # Values one by one.
+    "values of words": lambda: values(source=np.zeros(12, np.int16)),
+    "values into less": lambda: values(target=np.empty(11, np.uint32)),
+    "values into read-only": lambda: values(target=read_only(np.empty(12, np.uint32))),
+    "values into strides": lambda: values(target=np.empty(24, np.uint32)[::2]),
+    "values of too few channels": lambda: values(width=3),
+    "values without a parameter": lambda: values(parameters={"numerator": np.ones(3, np.uint64)}),
     **{
-        f"levels with {name} {why}": lambda name=name, change=change: levels(**{name: change})
+        f"values with {name} {why}": lambda name=name, change=change: values(parameters=numbers(**{name: change}))
         for name, why, change in (
-            ("table", "too small", np.empty((2, 256), np.uint64)),
-            ("table", "of words of four bytes", np.empty((3, 256), np.uint32)),
-            ("table", "strided", np.empty((3, 512), np.uint64)[:, ::2]),
-            ("table", "read-only", read_only(np.empty((3, 256), np.uint64))),
             ("denominator", "too short", np.ones(2, np.uint64)),
             ("denominator", "of another dtype", np.ones(3, np.uint32)),
             ("denominator", "too large", np.full(3, 2**63, np.uint64)),
@@ -349,22 +372,38 @@ MISUSES = {
             ("numerator", "zero", np.zeros(3, np.uint64)),
             ("numerator", "too large", np.full(3, 2**63, np.uint64)),
             ("numerator", "missing", None),
-            ("target", "in 32-bit lanes", stages()[1]),
-            ("target", "another stage", stages()[0]),
         )
     },
-    "levels without a table": lambda: level_kernel.fill(numbers(), True, plans.rounding_row(bq.FP32), None),
-    "levels without a target": lambda: level_kernel.fill(numbers(), True, None, np.empty((3, 256), np.uint64)),
-    # Values one by one.
-    "values of words": lambda: values(source=np.zeros(12, np.int16)),
-    "values into less": lambda: values(target=np.empty(11, np.uint32)),
-    "values into read-only": lambda: values(target=read_only(np.empty(12, np.uint32))),
-    "values into strides": lambda: values(target=np.empty(24, np.uint32)[::2]),
-    "values of too few channels": lambda: values(width=3),
-    "values without a parameter": lambda: values(parameters={"numerator": np.ones(3, np.uint64)}),
+    "values by another stage": lambda: values(row=stages()[0]),
+    "values by no stage": lambda: level_kernel.values(
+        I8(12), np.empty(12, np.uint32), numbers(), True, blocks(12, 4), None
+    ),
     "values in 32-bit lanes": lambda: values(row=stages()[1]),
     "values from below": lambda: values(place=-1),
     "values beyond": lambda: values(place=1),
+    # Values as products.
+    "products of words": lambda: products(source=np.zeros(12, np.int16)),
+    "products into less": lambda: products(target=F32(11)),
+    "products into bits": lambda: products(target=np.empty(12, np.uint32)),
+    "products into read-only": lambda: products(target=read_only(F32(12))),
+    "products by too few steps": lambda: products(steps=F64(2)),
+    "products by float32": lambda: products(steps=F32(3)),
+    "products from too few zero points": lambda: products(zero_points=np.zeros(2, np.int32)),
+    "products from long zero points": lambda: products(zero_points=np.zeros(3, np.int64)),
+    "products beyond": lambda: products(place=1),
+    "products of a smaller table": lambda: are_products(table=np.zeros((2, 256), np.uint32)),
+    "products of a table of floats": lambda: are_products(table=np.zeros((3, 256), np.float32)),
+    "products of a strided table": lambda: are_products(table=np.zeros((3, 512), np.uint32)[:, ::2]),
+    "products of no table": lambda: level_kernel.are_products(None, F64(3), np.zeros(3, np.int32), True),
+    "products of more zero points": lambda: are_products(zero_points=np.zeros(4, np.int32)),
+    # Comparisons.
+    "compare two lengths": lambda: compared(y=F32(11)),
+    "compare words": lambda: compared(x=F64(12)),
+    "compare strides": lambda: compared(x=F32(24)[::2]),
+    "compare with FP64 bounds": lambda: compared(low=F64(3)),
+    "compare with too few bounds": lambda: compared(high=F32(2)),
+    "compare beyond": lambda: compared(place=1),
+    "compare from below": lambda: compared(place=-1),
     # Scales.
     "scales of two lengths": lambda: scale_ranges(high=F64(2)),
     "scales of float32": lambda: scale_ranges(low=F32(3)),
@@ -543,8 +582,10 @@ def test_what_the_cases_spoil_is_right():
     assert codes.tolist() == [3] * 8
     assert kernel(word=8, width=1).run(F64(8), I8(8)) == (0, -1)
     assert kernel(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8)) == (0, -1)
-    levels()
     values()
+    assert products()
+    assert not are_products()  # 0 is not −1 · 0
+    assert compared() == (48, 0, 48, 0, 2, 0)
     assert scale_ranges() == -1
     scales.of_numbers(F64(3) + 1, False, numbers())
     scales.zero_points(F64(3), F64(3) + 1, 0, numbers(), np.empty(3, np.int64))

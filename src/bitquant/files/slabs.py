@@ -20,7 +20,7 @@ from bitquant.quantize.granularity import Granularity
 
 __all__ = ["Slab", "Slabs"]
 
-_NUMBERS = 1 << 19  # of a slab, where rows are no longer than that
+_NUMBERS = 1 << 20  # of a slab, where rows are no longer than that
 
 
 @dataclass(frozen=True)

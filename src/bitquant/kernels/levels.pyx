@@ -3,14 +3,17 @@
 # Design:
 # (A) The quotient keeps 62 bits, the last one sticky, and goes through narrow.pxd's round_pack: one rounding, to any
 #     format.
-# (B) A channel has at most 256 values. Where it has many numbers, its values are divided out once, by 128-bit
-#     integers, and looked up after that.
+# (B) A channel has at most 256 values. Where it has many numbers, its values are computed once, as those of an array
+#     of all codes, and looked up after that.
 # (C) Where channels are small, its step is divided out once, to 63 bits, and each number multiplies it. What was cut
 #     off the step is less than one in its last place, so the product lies between two integers; where they agree in
 #     their first 55 bits, these and a sticky bit decide, and where they do not, the number is divided out by itself.
 # (D) For words of two and four bytes a FP64 product proposes the value. It is off by two units in its last place at
 #     most, whatever the FPU's mode; where what is cut off it lies farther than that from a half, and the value is a
 #     normal number or zero, it is right. A run of 64 numbers says whether it holds another; Design C then does the run.
+# (E) Where all looked-up FP32 values are FP64 products of a step, rounded to FP32, that can be seen code by code, and
+#     then the products themselves are taken: twice the speed. None may be subnormal and the FPU must round to nearest,
+#     so that its state does not matter.
 """
 
 cimport numpy as cnp
@@ -18,7 +21,8 @@ cimport numpy as cnp
 from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
-    bits_of_double, code, double_of_bits, int32_t, int64_t, loop, uint8_t, uint16_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, code, double_of_bits, int32_t, int64_t, loop, rounds_to_nearest, uint8_t, uint16_t,
+    uint32_t, uint64_t,
 )
 from bitquant.kernels.narrow cimport Narrow, Target, round_pack
 from bitquant.kernels.rational cimport bit_length, wide
@@ -201,6 +205,11 @@ cdef inline void copy_values(
         at += n
 
 
+cdef inline float product(uint8_t byte, int32_t turn, int32_t zero_point, double step) noexcept nogil:
+    """Design E; `turn` is 128 for signed codes, else 0."""
+    return <float> (<double> ((<int32_t> byte ^ turn) - turn - zero_point) * step)
+
+
 # The loops that exist in CPU variants.
 
 ctypedef void (*Valuer)(
@@ -221,6 +230,30 @@ cdef loop values_32(
     const Target *t
 ) noexcept nogil:
     each_value(source, <uint32_t *> target, line, blocking, walk, size, t)
+
+
+cdef loop multiply(
+    const uint8_t *source, float *target, const double *steps, const int32_t *zero_points, bint signed,
+    const Blocking *blocking, Walk *walk, Py_ssize_t size
+) noexcept nogil:
+    """Design E."""
+    cdef Py_ssize_t at = 0, n, i
+    cdef int32_t point, turn = 128 if signed else 0
+    cdef const double *step
+    cdef const int32_t *points
+    cdef double one
+    while at < size:
+        n = piece(blocking, walk, size - at)
+        step, points = steps + walk.channel, zero_points + walk.channel
+        one, point = step[0], points[0]
+        if blocking.columns:
+            for i in range(n):
+                target[at + i] = product(source[at + i], turn, points[i], step[i])
+        else:
+            for i in range(n):
+                target[at + i] = product(source[at + i], turn, point, one)
+        walk_on(blocking, walk, n)
+        at += n
 
 
 cdef int line_of(dict numbers, Line *line) except -1:
@@ -257,23 +290,6 @@ def multiples(
             out[c] = value_of(counts[c], line.numerator[c], line.denominator[c], line.exponent[c], &target.target)
 
 
-def fill(dict numbers not None, bint signed, Narrow target not None, cnp.ndarray table not None):
-    """Fill table[channel, byte] (uint64) with the values of all 256 bytes taken as codes, as codes of the target."""
-    cdef Py_ssize_t c, channels = len(numbers["numerator"])
-    cdef int64_t byte, q
-    cdef Line line
-    line_of(numbers, &line)
-    check_target(target)
-    cdef uint64_t *out = <uint64_t *> written(table, cnp.NPY_UINT64, 256 * channels)
-    with nogil:
-        for c in range(channels):
-            for byte in range(256):
-                q = byte - 256 if signed and byte > 127 else byte
-                out[c * 256 + byte] = value_of(
-                    q - line.zero_point[c], line.numerator[c], line.denominator[c], line.exponent[c], &target.target
-                )
-
-
 cdef int check_codes(cnp.ndarray source, cnp.ndarray target, Blocks blocks, Py_ssize_t place) except -1:
     cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
     if (
@@ -284,6 +300,53 @@ cdef int check_codes(cnp.ndarray source, cnp.ndarray target, Blocks blocks, Py_s
     ):
         raise ValueError("source, target and blocks do not fit each other")
     return 0
+
+
+def are_products(
+    cnp.ndarray table not None, cnp.ndarray steps not None, cnp.ndarray zero_points not None, bint signed
+):
+    """Whether table[channel, byte], FP32 values as uint32, may be had by `multiply` (Design E)."""
+    cdef Py_ssize_t c, channels = cnp.PyArray_SIZE(steps)
+    cdef const uint32_t *values = <const uint32_t *> entries(table, cnp.NPY_UINT32, 256 * channels)
+    cdef const double *step = <const double *> entries(steps, cnp.NPY_FLOAT64, channels)
+    cdef const int32_t *point = <const int32_t *> entries(zero_points, cnp.NPY_INT32, channels)
+    cdef uint32_t value, magnitude
+    cdef int byte
+    cdef bint same = rounds_to_nearest()
+    with nogil:
+        for c in range(channels):
+            same &= -LARGE < point[c] < LARGE
+            for byte in range(256 if same else 0):
+                value = values[256 * c + byte]
+                magnitude = value & 0x7FFFFFFF
+                same &= (
+                    (magnitude == 0) | (magnitude >= 0x00800000)
+                ) & (bits_of_float(product(byte, 128 if signed else 0, point[c], step[c])) == value)
+    return bool(same)
+
+
+def products(
+    cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray steps not None,
+    cnp.ndarray zero_points not None, bint signed, Blocks blocks not None, Py_ssize_t place=0,
+):
+    """Fill target (float32) with (code − zero_point) · step, and return True; or False where the FPU rounds otherwise.
+
+    The first byte is number `place` of the array that has the blocks.
+    """
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
+    cdef Walk walk
+    check_codes(source, target, blocks, place)
+    cdef float *out = <float *> written(target, cnp.NPY_FLOAT32, size)
+    cdef const uint8_t *codes = <const uint8_t *> cnp.PyArray_DATA(source)
+    cdef const double *step = <const double *> entries(steps, cnp.NPY_FLOAT64, blocks.channels)
+    cdef const int32_t *points = <const int32_t *> entries(zero_points, cnp.NPY_INT32, blocks.channels)
+    if not rounds_to_nearest():
+        return False
+    if size:
+        with nogil:
+            walk_from(&blocks.blocking, place, &walk)
+            multiply(codes, out, step, points, signed, &blocks.blocking, &walk, size)
+    return True
 
 
 def look_up(

@@ -24,10 +24,8 @@ def compared(
     y: NDArray[Any],
     widen_y: Stage | None,
     blocks: Blocks,
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    length: int,
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
     place: int,
-) -> bool: ...
+) -> tuple[float, float, float, float, float, int]: ...
 def error_sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float, float, float]: ...

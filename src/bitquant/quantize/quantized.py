@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bitquant.quantize.found import Found
     from bitquant.quantize.report import Comparison, Error
 
+_LARGE = 512  # numbers of a channel whose values are worth a table
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Quantized:
@@ -264,25 +266,36 @@ def _way_back(
 ) -> Callable[[NDArray[Any], NDArray[Any], int], None]:
     """What turns codes, the first of them number `start` of the array, into codes of the target format.
 
-    By a table with the values of all bytes, where channels are large enough to pay for it; else number by number.
+    By a table with the values of all bytes, or the products that are proved equal to it, where channels are large
+    enough to pay for it; else number by number.
     """
     if not isinstance(parameters, Parameters):
         return parameters.way_back(target)
     numbers, blocks, row = parameters.numbers, granularity.blocks, plans.rounding_row(target)
-    codes = np.arange(256, dtype=np.uint8).view(grid.dtype).tolist()
+    codes = np.arange(256, dtype=np.uint8).view(grid.dtype)
     wide = {
         channel: np.array(
-            [level((code - int(parameters.zero_points[channel])) / scale, target) for code in codes], np.uint64
+            [level((code - int(parameters.zero_points[channel])) / scale, target) for code in codes.tolist()],
+            target.code_dtype,
         )
         for channel, scale in parameters.wide.items()
     }
-    if granularity.channels == 1 or 256 * granularity.channels <= blocks.size:
-        table = np.empty((granularity.channels, 256), np.uint64)
-        levels.fill(numbers, grid.signed, row, table)
+    channels = granularity.channels
+    if channels == 1 or _LARGE * channels <= blocks.size:
+        table = np.empty((channels, 256), target.code_dtype)
+        each = Granularity.of(table.shape, 0, None, None).blocks
+        levels.values(np.tile(codes, channels), table.reshape(-1), numbers, grid.signed, each, row)
         for channel, row_of_codes in wide.items():
             table[channel] = row_of_codes
-        narrow = table.astype(target.code_dtype)
-        return lambda source, values, start: levels.look_up(source, values, narrow, blocks, start)
+        steps, points = parameters.float_steps(), parameters.zero_points
+        proved = target is FP32 and levels.are_products(table, steps, points, grid.signed)
+
+        def from_table(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
+            reals = values.view(np.float32) if proved else values
+            if not proved or not levels.products(source, reals, steps, points, grid.signed, blocks, start):
+                levels.look_up(source, values, table, blocks, start)
+
+        return from_table
 
     def one_by_one(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
         levels.values(source, values, numbers, grid.signed, blocks, row, start)

@@ -23,8 +23,8 @@ from bitquant.rules import choose
 
 Unit: TypeAlias = Literal["step", "number"]
 _UNITS = {"step": "errors in steps of their own scale", "number": "errors in the units of the numbers"}
-_CHUNK = 1 << 15  # numbers whose sums are taken together
-_RUN = 1 << 19  # numbers that a kernel is given at a time
+_CHUNK = 1 << 15  # numbers that are compared as FP64 at a time
+_RUN = 1 << 17  # numbers that are compared as FP32 at a time
 
 
 @dataclass(frozen=True)
@@ -149,21 +149,22 @@ class Comparison:
 
     def sums(self) -> Iterator[tuple[_Sums, int, int]]:
         """The sums over each piece, how many of its numbers are clipped, and how many there are."""
-        lows, highs = self.inside
         source = with_format(self.original)[1]
         (carrier, widen), (carrier_back, widen_back) = plans.to_carrier(source), plans.to_carrier(self.target)
         narrow = carrier.code_dtype.itemsize == carrier_back.code_dtype.itemsize == FP32.code_dtype.itemsize
         size, blocks = self.original.size, self.granularity.blocks
+        if narrow:  # a FP32 number is below a bound if it is below the first FP32 number that is not
+            low: NDArray[np.float32] = convert(self.inside[0], FP32, rounding="toward_positive")
+            high: NDArray[np.float32] = convert(self.inside[1], FP32, rounding="toward_negative")
+            room = np.empty(min(size, _RUN), self.target.code_dtype)
         for place in range(0, size, _RUN):
             number, codes = self.original[place : place + _RUN], self.codes[place : place + _RUN]
-            found = np.empty((-(-number.size // _CHUNK), 6))
             if narrow:
-                back = np.empty(number.size, self.target.code_dtype)
+                back = room[: number.size]
                 self.way_back(codes, back, place)
-                if stats.compared(number, widen, back, widen_back, blocks, lows, highs, found, _CHUNK, place):
-                    counts = (min(_CHUNK, number.size - start) for start in range(0, number.size, _CHUNK))
-                    for (*sums, clipped), count in zip(found.tolist(), counts, strict=True):
-                        yield _Sums(*((one, 0) for one in sums)), int(clipped), count
+                *sums, clipped = stats.compared(number, widen, back, widen_back, blocks, low, high, place)
+                if math.isfinite(sums[1]) and math.isfinite(sums[2]):
+                    yield _Sums(*((one, 0) for one in sums)), clipped, number.size
                     continue
             for start in range(place, min(place + _RUN, size), _CHUNK):
                 piece = self._piece(start)
