@@ -25,6 +25,7 @@
 
 cimport numpy as cnp
 
+from bitquant.kernels.arrays cimport entries, terms
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.fields cimport significand32, significand64
 from bitquant.kernels.machine cimport (
@@ -471,20 +472,13 @@ cdef class Affine:
         self.word, self.widen, self.numbers, self.blocks = word, widen, numbers, blocks
         if not channels:
             raise ValueError("there must be at least one channel")
-        for name, dtype in (("numerator", "u8"), ("denominator", "u8"), ("exponent", "i4"), ("zero_point", "i4")):
-            array = numbers[name]
-            if array.dtype != dtype or array.shape != (channels,) or not array.flags.c_contiguous:
-                raise ValueError(f"{name} must be a contiguous array of {dtype}, one entry per channel")
-        for name in ("numerator", "denominator"):
-            if not numbers[name].all() or numbers[name].max() >> 63:
-                raise ValueError(f"{name} must lie between 0 and 2^63")
         self.line.mode, self.line.low, self.line.high = mode, low, high
         self.line.shift = 0.0 if mode in (NEAREST_EVEN, NEAREST_AWAY) else 0.5 if mode == TOWARD_POSITIVE else -0.5
         self.line.to_zero, self.line.to_odd = -(mode == TOWARD_ZERO), -(mode == TO_ODD)
-        self.line.numerator = <const uint64_t *> cnp.PyArray_DATA(numbers["numerator"])
-        self.line.denominator = <const uint64_t *> cnp.PyArray_DATA(numbers["denominator"])
-        self.line.exponent = <const int32_t *> cnp.PyArray_DATA(numbers["exponent"])
-        self.line.zero_point = <const int32_t *> cnp.PyArray_DATA(numbers["zero_point"])
+        self.line.numerator = terms(numbers["numerator"], channels)
+        self.line.denominator = terms(numbers["denominator"], channels)
+        self.line.exponent = <const int32_t *> entries(numbers["exponent"], cnp.NPY_INT32, channels)
+        self.line.zero_point = <const int32_t *> entries(numbers["zero_point"], cnp.NPY_INT32, channels)
         self.line.channels = channels
         if blocks.blocking.columns:
             self.tables = np.empty((4, channels), np.float32), np.empty((4, channels))

@@ -2,6 +2,8 @@
 
 cimport numpy as cnp
 
+from bitquant.kernels.machine cimport uint64_t
+
 
 cdef inline const void *entries(cnp.ndarray array, int dtype, Py_ssize_t count) except NULL:
     """The memory of a contiguous array that must have this dtype and so many entries."""
@@ -19,3 +21,13 @@ cdef inline void *written(cnp.ndarray array, int dtype, Py_ssize_t count) except
     if not cnp.PyArray_ISWRITEABLE(array):
         raise ValueError("a writable array is needed")
     return cnp.PyArray_DATA(array)
+
+
+cdef inline const uint64_t *terms(cnp.ndarray array, Py_ssize_t count) except NULL:
+    """The numerators or denominators of scales, each of which must lie between 0 and 2^63."""
+    cdef const uint64_t *found = <const uint64_t *> entries(array, cnp.NPY_UINT64, count)
+    cdef Py_ssize_t k
+    for k in range(count):
+        if found[k] == 0 or found[k] >> 63:
+            raise ValueError("numerators and denominators must lie between 0 and 2^63")
+    return found

@@ -18,7 +18,7 @@
 
 cimport numpy as cnp
 
-from bitquant.kernels.arrays cimport entries, written
+from bitquant.kernels.arrays cimport entries, terms, written
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, code, double_of_bits, int32_t, int64_t, loop, rounds_to_nearest, uint8_t, uint16_t,
@@ -259,13 +259,10 @@ cdef loop multiply(
 cdef int line_of(dict numbers, Line *line) except -1:
     """The parameters of all channels: numerator, denominator (uint64, below 2^63), exponent, zero_point (int32)."""
     cdef Py_ssize_t channels = len(numbers["numerator"])
-    line.numerator = <const uint64_t *> entries(numbers["numerator"], cnp.NPY_UINT64, channels)
-    line.denominator = <const uint64_t *> entries(numbers["denominator"], cnp.NPY_UINT64, channels)
+    line.numerator = terms(numbers["numerator"], channels)
+    line.denominator = terms(numbers["denominator"], channels)
     line.exponent = <const int32_t *> entries(numbers["exponent"], cnp.NPY_INT32, channels)
     line.zero_point = <const int32_t *> entries(numbers["zero_point"], cnp.NPY_INT32, channels)
-    for name in ("numerator", "denominator"):
-        if channels and (not numbers[name].all() or numbers[name].max() >> 63):
-            raise ValueError(f"{name} must lie between 0 and 2^63")
     return 0
 
 

@@ -257,6 +257,8 @@ class Parameters:
         self._set_zero_points(points)
 
     def _set_zero_points(self, points: NDArray[Any]) -> None:
+        if not points.any():  # as most are
+            return
         for zero_point in points[(points < -_INT32) | (points >= _INT32)][:1]:
             about = f"{zero_point}" if abs(zero_point) < 2**40 - _INT32 else "beyond 2^39"
             raise BitquantError(
@@ -268,8 +270,8 @@ class Parameters:
 
 def _one_each(channels: int) -> dict[str, NDArray[Any]]:
     """The numbers of scales 1 and zero points 0."""
-    kinds = {"numerator": np.uint64, "denominator": np.uint64, "exponent": np.int32, "zero_point": np.int32}
-    return {name: np.full(channels, name in ("numerator", "denominator"), kind) for name, kind in kinds.items()}
+    terms, integers = np.ones((2, channels), np.uint64), np.zeros((2, channels), np.int32)
+    return {"numerator": terms[0], "denominator": terms[1], "exponent": integers[0], "zero_point": integers[1]}
 
 
 def multiples(
