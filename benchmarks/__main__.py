@@ -27,7 +27,12 @@ import numpy as np
 
 import bitquant as bq
 from benchmarks.cases import CASES, GOALS, Runs, all_pairs, installed
+from benchmarks.files import whole_files
 
+WHOLE = (
+    "Whole commands on two processors, from a warm cache to a disk: per tensor and per channel INT8, with the table of "
+    "errors. `cp` leaves its copy in the cache and bitquant writes through to the disk, as `cp, synced` does."
+)
 SIZES = {"16 K": 1 << 14, "1 M": 1 << 20, "16 M": 1 << 24}
 HERE = Path(__file__).parent
 
@@ -150,6 +155,12 @@ def markdown(result: dict[str, Any]) -> str:
     text += ["", "## The ten slowest of all pairs of formats", "", "At 16 M elements; at least 0.3 G/s is needed.", ""]
     text += ["| pair | G elements/s |", "|---|---|"]
     text += [f"| {pair['pair']} | {pair['speed']:.2f} |" for pair in result["slowest pairs"]]
+    text += ["", "## Files", "", f"{WHOLE} Speeds in GB/s of the input; in brackets, against `cp`.", ""]
+    commands = list(result["files"][0]["seconds"])
+    text += [f"| file | {' | '.join(commands)} |", "|---" * (len(commands) + 1) + "|"]
+    for row in result["files"]:
+        speeds = [f"{row['bytes'] / s / 1e9:.2f} ({row['seconds']['cp'] / s:.2f} ×)" for s in row["seconds"].values()]
+        text.append(f"| {row['file']} | {' | '.join(speeds)} |")
     for size in SIZES:
         rows = [row for row in result["rows"] if row["size"] == size]
         if rows:
@@ -181,12 +192,17 @@ def main() -> None:
     pairs = [] if options.only else all_pairs(1 << 20 if options.quick else 1 << 24)
     for speed, name in pairs[:10]:
         print(f"{name:50} {speed:8.2f} G/s (at least 0.3)")
+    files = [] if options.only else list(whole_files(1 if options.quick else 3))
+    for row in files:
+        told = ", ".join(f"{name} {row['bytes'] / s / 1e9:.2f} GB/s" for name, s in row["seconds"].items())
+        print(f"{row['file']}: {told}")
     goals = goals_of(rows)
     for goal in goals:
         verdict = "reached" if goal["ratio"] >= goal["goal"] else "MISSED"
         print(f"{verdict:8} {goal['case']:38} {goal['ratio']:.2f} × {goal['peer']} (needed {goal['goal']:.2f})")
     if not options.only and not options.quick:
         result = {"machine": machine(), "rounds": rounds, "small": small, "goals": goals, "rows": rows}
+        result["files"] = files
         result["slowest pairs"] = [{"pair": name, "speed": speed} for speed, name in pairs[:10]]
         (HERE / "results.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         (HERE.parent / "docs" / "benchmarks.md").write_text(markdown(result))
