@@ -80,7 +80,7 @@ class DaskQuantized:
         options, grid = self.options, self._grid()
         scheme, rounding, include_zero = (options[name] for name in ("scheme", "rounding", "include_zero"))
         stored = None if options["step_format"] is None else format(options["step_format"])
-        lows, highs = self.low.reshape(-1), self.high.reshape(-1)
+        lows, highs = self.low.flatten(), self.high.flatten()
         if lows.dtype == object:
             pairs = list(zip(lows.tolist(), highs.tolist(), strict=True))
             parameters = Parameters.of_rational_ranges(pairs, scheme, grid, include_zero, stored)

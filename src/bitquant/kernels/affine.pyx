@@ -32,7 +32,7 @@ from bitquant.kernels.machine cimport (
     bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, rounds_to_nearest,
     stream_block, stream_end, uint8_t, uint32_t, uint64_t,
 )
-from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, propose, real, smaller
+from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, nearly_scale, propose, real, smaller
 from bitquant.kernels.rational cimport rounded_sum
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
@@ -73,8 +73,11 @@ cdef struct Near:
 
 
 # What a proposal in fixed point needs, and for which channel; a fraction below `doubtful` leaves it in doubt. The base
-# is the sum's, or NaN where there is no scale.
+# is the sum's, or NaN where there is no scale. `nearest` says how the FPU rounds, `covers` whether `off` and `doubtful`
+# hold for all zero points among the codes.
 cdef struct Fixed:
+    bint nearest, covers
+    double off
     Py_ssize_t channel
     float scale, base, sum_base
     int32_t least, most
@@ -82,14 +85,7 @@ cdef struct Fixed:
 
 
 cdef inline double scale_of(const Line *line, Py_ssize_t channel) noexcept nogil:
-    """A channel's scale, to within a unit in the last place; 0 where FP32 products of it may leave the normal range."""
-    cdef int32_t exponent = line.exponent[channel]
-    cdef double scale = <double> line.numerator[channel] / <double> line.denominator[channel]
-    cdef uint64_t range_of = 0
-    if exponent > -400 and exponent < 400:
-        scale = scale * double_of_bits(<uint64_t> (exponent + 1023) << 52)
-        range_of = bits_of_double(scale) >> 52
-    return scale if range_of >= 1023 - 99 and range_of <= 1023 + 99 else 0.0
+    return nearly_scale(line.numerator[channel], line.denominator[channel], line.exponent[channel])
 
 
 cdef inline void prepare(const Line *line, Py_ssize_t channel, bint narrow, Near *near) noexcept nogil:
@@ -125,7 +121,19 @@ cdef inline void prepare_fixed(const Line *line, Py_ssize_t channel, Fixed *poin
 
 
 cdef inline void prepare_sum(const Line *line, double zero_point, Fixed *point) noexcept nogil:
-    """Design F: what is added to a product, and which fractions of the sum leave it in doubt.
+    """Design F: what is added to a product. Where zero points differ, one bound is found for all among the codes."""
+    cdef double below = zero_point - line.low, above = line.high - zero_point, span = below + above
+    cdef bint inside = (below >= 0) & (above >= 0)
+    if not (inside and point.covers):
+        point.covers = inside and point.channel >= 0
+        bound_sum(line, span if point.covers else below, span if point.covers else above, point)
+    point.sum_base = <float> (FIXED + 0.5 + line.shift + below + point.off)
+    point.least = <int32_t> bits_of_float(<float> (FIXED + 0.5))
+    point.most = point.least + (line.high - line.low) * <int32_t> FIXED_ONE
+
+
+cdef inline void bound_sum(const Line *line, double below, double above, Fixed *point) noexcept nogil:
+    """Design F: what a sum may be off, for a zero point so far from the ends, and the fractions that leave it in doubt.
 
     Every step of a proposal is monotonic, so only the boundaries between two codes matter. How far off the sum is
     there: scale and product by two units in the last place of the product, and the sum by one of the fraction, whatever
@@ -134,17 +142,13 @@ cdef inline void prepare_sum(const Line *line, double zero_point, Fixed *point) 
     what the base can hold, is added too: a sum that exceeds an integer by less than twice that may belong on its other
     side. Where that is all of the fraction, every number is in doubt.
     """
-    cdef double below = zero_point - line.low, above = line.high - zero_point, shift = line.shift
-    cdef double base = FIXED + 0.5 + shift + below, unit, off
+    cdef double shift = line.shift, base = FIXED + 0.5 + shift + below, unit
     cdef double farthest = larger(larger(below, -below), larger(above, -above)) - 0.5 + larger(shift, -shift)
-    cdef double error = (farthest * 2.0 ** -22 + 1.0 / FIXED_ONE) * (0.5 if rounds_to_nearest() else 1.0)
+    cdef double error = (farthest * 2.0 ** -22 + 1.0 / FIXED_ONE) * (0.5 if point.nearest else 1.0)
     unit = double_of_bits(((bits_of_double(larger(base, -base) + 1.0) >> 52) - 23) << 52)
     unit = larger(unit, 1.0 / FIXED_ONE)
-    off = (<double> <int64_t> ((error + 2.0 ** -25) / unit) + 1.0) * unit
-    point.sum_base = <float> (base + off)
-    point.least = <int32_t> bits_of_float(<float> (FIXED + 0.5))
-    point.most = point.least + (line.high - line.low) * <int32_t> FIXED_ONE
-    point.doubtful = <uint32_t> smaller(2.0 * off * FIXED_ONE, FIXED_ONE)
+    point.off = (<double> <int64_t> ((error + 2.0 ** -25) / unit) + 1.0) * unit
+    point.doubtful = <uint32_t> smaller(2.0 * point.off * FIXED_ONE, FIXED_ONE)
 
 
 cdef inline int32_t exact(carrier bits, const Line *line, Py_ssize_t channel) noexcept nogil:
@@ -539,7 +543,7 @@ cdef class Affine:
         cdef Walk walk
         cdef Fixed point
         cdef Py_ssize_t at = start, n
-        point.channel = -1
+        point.nearest, point.covers, point.channel = rounds_to_nearest(), False, -1
         walk_from(&self.blocks.blocking, start, &walk)
         while at < stop:
             n = stop - at if stop - at < BLOCK else BLOCK

@@ -17,7 +17,7 @@
 """
 
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, int32_t, int64_t, place, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, double_of_bits, int32_t, int64_t, place, uint32_t, uint64_t,
 )
 from bitquant.kernels.rounding cimport (
     NEAREST_AWAY, NEAREST_EVEN, TO_ODD, TOWARD_NEGATIVE, TOWARD_POSITIVE, TOWARD_ZERO, Mode,
@@ -42,6 +42,19 @@ cdef inline real smaller(real a, real b) noexcept nogil:
 cdef inline real larger(real a, real b) noexcept nogil:
     """The larger of two; NaN where b is NaN."""
     return a if a > b else b
+
+
+cdef inline double nearly_scale(uint64_t numerator, uint64_t denominator, int32_t exponent) noexcept nogil:
+    """numerator / denominator · 2^exponent, to within a unit in the last place; 0 outside of 2^±99.
+
+    With such a scale no product of normal numbers that matters leaves the normal range of FP32.
+    """
+    cdef double scale = <double> numerator / <double> denominator
+    cdef uint64_t range_of = 0
+    if exponent > -400 and exponent < 400:
+        scale = scale * double_of_bits(<uint64_t> (exponent + 1023) << 52)
+        range_of = bits_of_double(scale) >> 52
+    return scale if range_of >= 1023 - 99 and range_of <= 1023 + 99 else 0.0
 
 
 cdef inline place propose(

@@ -4,14 +4,16 @@
 # (A) The ends of a range are FP64 numbers. A number is an odd integer times a power of two, so a difference of two is
 #     one again; as long as it fits 63 bits the scale is numerator / denominator · 2^exponent with both in 63 bits.
 #     Where it does not (1 and 2^-60 in one range), `wide` is set and the caller takes Python's integers.
-# (B) The zero point is a rounded sum like any code (rational.pxd).
+# (B) The zero point is a rounded sum like any code (rational.pxd). A FP64 product proposes it, off by four units in its
+#     last place at most, whatever the FPU's mode; where that leaves a doubt, or it is large, integers decide.
 """
 
 cimport numpy as cnp
 
 from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.fields cimport significand64
-from bitquant.kernels.machine cimport bit_length64, int32_t, int64_t, uint8_t, uint64_t
+from bitquant.kernels.machine cimport bit_length64, double_of_bits, int32_t, int64_t, uint8_t, uint64_t
+from bitquant.kernels.propose cimport nearly_scale, propose
 from bitquant.kernels.rational cimport rounded_sum
 from bitquant.kernels.rounding cimport NEAREST_EVEN
 
@@ -19,6 +21,9 @@ cnp.import_array()
 
 cdef enum:
     SMALLEST = -1074                # the exponent of the smallest subnormal number
+    LARGE = 1 << 20                 # a zero point that is not proposed
+
+cdef uint64_t SURE = 0x3FDFFFF000000000ULL  # the bits of 0.5 − 2^-18: a proposal so far from its number is in no doubt
 
 
 # ± significand · 2^exponent; the significand is odd, or 0 with the exponent 0.
@@ -120,6 +125,22 @@ def of_ranges(
     return empty
 
 
+cdef inline int64_t zero_point(int64_t low, const Line *line, Py_ssize_t c) noexcept nogil:
+    """Design B: round(−low · scale)."""
+    cdef double scale = nearly_scale(line.numerator[c], line.denominator[c], line.exponent[c])
+    cdef uint64_t away
+    cdef double steps = -double_of_bits(<uint64_t> low) * scale
+    cdef int64_t found = propose(NEAREST_EVEN, steps, -LARGE, LARGE, <int64_t> 0, &away)
+    cdef Number below
+    if away < SURE and scale != 0 and -LARGE < found and found < LARGE:
+        return found
+    below = number(low)
+    return rounded_sum(
+        NEAREST_EVEN, not below.negative, below.significand, below.exponent + line.exponent[c], line.numerator[c],
+        line.denominator[c], 0,
+    )
+
+
 def zero_points(
     cnp.ndarray low not None, cnp.ndarray high not None, int least, dict numbers not None, cnp.ndarray found not None
 ):
@@ -129,15 +150,10 @@ def zero_points(
     cdef const int64_t *highs = <const int64_t *> entries(high, cnp.NPY_FLOAT64, channels)
     cdef int64_t *out = <int64_t *> written(found, cnp.NPY_INT64, channels)
     cdef Line line
-    cdef Number below
     line_of(numbers, channels, &line)
     with nogil:
         for c in range(channels):
-            below = number(lows[c])
-            out[c] = 0 if place(lows[c]) == place(highs[c]) else least + rounded_sum(
-                NEAREST_EVEN, not below.negative, below.significand, below.exponent + line.exponent[c],
-                line.numerator[c], line.denominator[c], 0,
-            )
+            out[c] = 0 if place(lows[c]) == place(highs[c]) else least + zero_point(lows[c], &line, c)
 
 
 def of_numbers(cnp.ndarray given not None, bint inverse, dict numbers not None):

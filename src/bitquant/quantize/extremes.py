@@ -44,9 +44,9 @@ def reach(
         stats.extremes(array, widen, word, granularity.blocks, low, high, finite)
         if low.min() > ~infinity and high.max() < infinity:
             break
-    none = low == np.iinfo(key).max
-    lows, highs = _numbers(np.where(none, infinity, low), carrier), _numbers(np.where(none, ~infinity, high), carrier)
-    return lows, highs, not finite
+    low[low == np.iinfo(key).max] = infinity
+    high[high == np.iinfo(key).min] = ~infinity
+    return _numbers(low, carrier), _numbers(high, carrier), not finite
 
 
 def joined(lows: list[NDArray[np.float64]], highs: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], ...]:
@@ -70,7 +70,7 @@ def check_found(lows: NDArray[np.float64], highs: NDArray[np.float64], granulari
 
 def _numbers(keys: NDArray[Any], carrier: Format) -> NDArray[np.float64]:
     """The numbers whose bits, turned over where negative, are the keys (kernels/stats.pyx, Design A)."""
-    bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
+    bits = keys ^ ((keys >> (keys.dtype.itemsize * 8 - 1)) & np.iinfo(keys.dtype).max)
     numbers: NDArray[np.float64] = convert(bits.view(carrier.array_dtype), FP64)
     return numbers
 

@@ -95,9 +95,11 @@ class Parameters:
         include_zero: bool,
         step_format: Format | None,
     ) -> Parameters:
-        """The parameters that map each range of FP64 numbers onto the grid (docs/semantics.md, Quantize)."""
+        """The parameters that map each range of FP64 numbers onto the grid (docs/semantics.md, Quantize).
+
+        The arrays become the parameters' own, and are changed to what the scheme makes of the ranges.
+        """
         numbers, wide = _one_each(lows.size), np.empty(lows.size, np.uint8)
-        lows, highs = lows.copy(), highs.copy()
         empty = scales.of_ranges(lows, highs, scheme == "symmetric", grid.low, grid.high, include_zero, numbers, wide)
         if empty >= 0:
             raise _empty(exact_numbers(lows[[empty]])[0], exact_numbers(highs[[empty]])[0])

@@ -372,7 +372,7 @@ def _parameters(
             low, high = (end if isinstance(end, list) else exact_numbers(end) for end in ends)
             pairs = list(zip(low, high, strict=True))
             return Parameters.of_rational_ranges(pairs, scheme, grid, include_zero, step_format)
-        lows, highs = (np.asarray(end) for end in ends)
+        lows, highs = (np.array(end) for end in ends)
     else:
         if not array.size:
             raise BitquantError("x is empty and has no range: give range=, scale= or step=")
