@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from fractions import Fraction
 
 import numpy as np
@@ -257,3 +258,31 @@ def test_a_step_that_its_format_cannot_hold_is_refused(step_format, high, fate):
         reference.parameters([], "asymmetric", low=0, high=high, step_format=fmt)
     with pytest.raises(bq.BitquantError, match=f"{fate} in {step_format}: choose a step_format of wider range"):
         bq.quantize([1.0], "asymmetric", **options)
+
+
+def near_ties():
+    """Ranges whose zero point lies at a tie between two integers, and a unit in the last place on either side."""
+    for bits, codes in ((8, 255), (4, 15), (2, 3)):
+        for k in (0, 1, 2, codes // 2, codes - 1, -1, -300, 700, 2**19 - 3, 2**20 + 1, 2**30):
+            low = -(2 * k + 1) / 3 * np.float64(0.75)
+            high = low + codes * 2 / 3 * np.float64(0.75)  # low · scale is k + 1/2, or next to it
+            for left in (np.nextafter(low, -np.inf), low, np.nextafter(low, np.inf)):
+                for right in (np.nextafter(high, -np.inf), high, np.nextafter(high, np.inf)):
+                    yield bits, left, right
+
+
+@pytest.mark.parametrize(
+    "state", [None, ("toward_zero",), ("toward_positive", "flush"), ("toward_negative",)], ids=str
+)
+def test_a_zero_point_next_to_a_tie_is_rounded_exactly(witness, state):
+    if state is not None and (reason := witness.absent("mxcsr")):
+        pytest.skip(reason)
+    for bits in (8, 4, 2):
+        ranges = np.array([[low, high] for own, low, high in near_ties() if own == bits])
+        with nullcontext() if state is None else witness.fpu_state(*state):
+            q = bq.quantize(ranges, "asymmetric", bits=bits, axis=0)
+            found = np.asarray(q.zero_point).tolist()
+        qmin, codes = -(2 ** (bits - 1)), 2**bits - 1
+        exact = [Fraction(-low) * codes / (Fraction(high) - Fraction(low)) for low, high in ranges.tolist()]
+        assert found == [round(one) + qmin for one in exact]
+        assert any(one.denominator == 2 for one in exact)
