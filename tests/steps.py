@@ -1,13 +1,15 @@
 """The kernels' algorithm a second time, step by step, on words that may be numbers or terms of a solver.
 
-What stands here follows `kernels/narrow.pyx`, `flags.pxd`, `integer.pyx`, `whole.pyx`, `rounding.pxd` and
-`fields.pxd` function by function and keeps their names, so that the two can be read side by side. test_proof.py runs
-it twice: on Python's integers, against the compiled kernels, and on a solver's terms, against what SMT-LIB says a
-conversion is (proof.py). A step is a method, so that a mutant can change one and nothing else.
+What stands here follows `kernels/narrow.pyx`, `flags.pxd`, `integer.pyx`, `whole.pyx`, `rounding.pxd`, `fields.pxd`
+and, of `affine.pyx` and `propose.pxd`, the proposals in fixed point, function by function and keeps their names, so
+that the two can be read side by side. test_proof.py and test_proof_quantize.py run it twice: on Python's integers,
+against the compiled kernels, and on a solver's terms, against what SMT-LIB says a conversion is (proof.py). A step is a
+method, so that a mutant can change one and nothing else.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -685,6 +687,34 @@ class Inside(ToInteger):
         cut = at_most(0 - exponent + (self.point + self.UP), 63)
         integer = self.round_off(significand << self.UP, cut, negative, negative & 0)
         return magnitude < self.end(), at_least((integer ^ (0 - negative)) + negative, -self.row.most[1])
+
+
+class FixedPoint:
+    """affine.pyx, Design F, with propose.pxd, Design D: what a product proposes, and whether that is beyond doubt."""
+
+    INTEGER, BITS = 256, 15  # the lowest code in a sum; bits of a fraction
+
+    def __init__(self, low, high, zero_point, shift, nearest, covers):
+        one, below, above = 1 << self.BITS, zero_point - low, high - zero_point
+        near, far = (below + above, below + above) if covers else (below, above)
+        largest, farthest = abs(self.INTEGER + 0.5 + shift + near), max(abs(near), abs(far)) - 0.5 + abs(shift)
+        unit = max(2.0 ** (math.frexp(largest + 1)[1] - 24), 1 / one)
+        off = (int(self.error(farthest, nearest) / unit) + 1) * unit
+        self.low, self.base = low, bits_of(self.INTEGER + 0.5 + shift + below + off, 32)
+        self.doubtful = int(min(2 * off * one, one))
+        self.least = bits_of(self.INTEGER + 0.5, 32)
+        self.most = self.least + (high - low) * one
+
+    def error(self, farthest, nearest):
+        """How far off a sum is at a boundary between two codes."""
+        return (farthest * 2.0**-22 + 1 / (1 << self.BITS)) * (0.5 if nearest else 1) + 2.0**-25
+
+    def proposed(self, product):
+        """Whether there is no doubt, and the code."""
+        total = product.plus(product.constant(self.base, 32))
+        bits = at_most(at_least(total, self.least), self.most)
+        fraction, finite = bits & ((1 << self.BITS) - 1), (total & 0x7FFFFFFF) < 0x7F800000
+        return (fraction >= self.doubtful) & finite, ((bits >> self.BITS) + self.low).to(8)
 
 
 # --- From an integer of 64 bits (whole.pyx) -----------------------------------------------------------------

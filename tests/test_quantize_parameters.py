@@ -271,9 +271,7 @@ def near_ties():
                     yield bits, left, right
 
 
-@pytest.mark.parametrize(
-    "state", [None, ("toward_zero",), ("toward_positive", "flush"), ("toward_negative",)], ids=str
-)
+@pytest.mark.parametrize("state", [None, ("toward_zero",), ("toward_positive", "flush"), ("toward_negative",)], ids=str)
 def test_a_zero_point_next_to_a_tie_is_rounded_exactly(witness, state):
     if state is not None and (reason := witness.absent("mxcsr")):
         pytest.skip(reason)
