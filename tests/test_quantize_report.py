@@ -141,13 +141,13 @@ def test_a_histogram_counts_every_error_once(x, options, why, unit):
 
 
 def test_pieces_add_up(monkeypatch):
-    from bitquant.quantize import report
+    from bitquant.quantize import comparison
 
     x = RNG.normal(size=(37, 50))
     q = bq.quantize(x, axis=1, range=(-1, 1.5), scheme="asymmetric")
     whole = q.error(x)
     table, histogram, worst, parts = whole.channels(), whole.histogram(), whole.worst(20), whole.clipping
-    monkeypatch.setattr(report, "_CHUNK", 64)
+    monkeypatch.setattr(comparison, "_CHUNK", 64)
     again = q.error(x)
     assert again.channels().mse == pytest.approx(table.mse, rel=1e-12)
     assert np.array_equal(again.channels().count, table.count)
@@ -158,9 +158,9 @@ def test_pieces_add_up(monkeypatch):
 
 
 def test_among_equal_errors_the_first_comes_first(monkeypatch):
-    from bitquant.quantize import report
+    from bitquant.quantize import comparison
 
-    monkeypatch.setattr(report, "_CHUNK", 4)
+    monkeypatch.setattr(comparison, "_CHUNK", 4)
     x = np.tile([0.25, 0.0, -0.25], 10)
     found = bq.quantize(x, step=1).error(x).worst(5)
     assert [one.index for one in found] == [(0,), (2,), (3,), (5,), (6,)]

@@ -32,7 +32,7 @@ import bitquant as bq
 from bitquant.dialects.quantizers import quantizers
 from bitquant.quantize.parameters import SCHEMES
 from bitquant.rules import ROUNDINGS, SUBNORMALS, TININESS
-from bitquant.stages import nan_rules, overflow_rules
+from bitquant.permitted import nan_rules, overflow_rules
 
 digest = hashlib.sha256()
 draw = np.random.default_rng(754)

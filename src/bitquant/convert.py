@@ -14,8 +14,8 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format, format
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.layouts import check_threads, run
+from bitquant.permitted import nan_rules
 from bitquant.rules import Flags, NaNRule, Overflow, Rounding, Stochastic, Subnormals, Tininess, choose
-from bitquant.stages import nan_rules
 
 __all__ = ["convert", "converter", "decode", "encode", "round_bits", "round_to"]
 

@@ -27,8 +27,8 @@ from bitquant.convert import encode, source_of
 from bitquant.dialects import RULES, dialect, rules_of
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
+from bitquant.permitted import Rules, nan_rules
 from bitquant.rules import Stochastic, rounding_rule
-from bitquant.stages import Rules, nan_rules
 
 __all__ = ["Reference", "audit"]
 

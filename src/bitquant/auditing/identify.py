@@ -23,8 +23,8 @@ from bitquant.arrays import Array
 from bitquant.auditing.outcomes import MODES, PAIRS, Classes, Mask, Outcomes, is_nan, tells_ties, ways
 from bitquant.convert import encode
 from bitquant.formats import Format
+from bitquant.permitted import nan_rules
 from bitquant.rules import Flags
-from bitquant.stages import nan_rules
 
 __all__ = ["Identified", "identify"]
 

@@ -16,7 +16,7 @@ from bitquant.convert import encode
 from bitquant.dialects import dialect, dialects
 from bitquant.dialects.row import RULES, options
 from bitquant.formats import format
-from bitquant.stages import nan_rules
+from bitquant.permitted import nan_rules
 
 __all__ = ["Named", "nearest_of", "rows"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from bitquant.auditing.report import Example
 from bitquant.convert import encode
 from bitquant.formats import Format
-from bitquant.stages import nan_rules
+from bitquant.permitted import nan_rules
 
 __all__ = ["array_of", "exact", "example_of", "importing", "imports", "right_of", "script_of"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bitquant.cli.show import Screen, number, print_json
 from bitquant.formats import Format, format, formats
-from bitquant.stages import nan_rules, overflow_rules
+from bitquant.permitted import nan_rules, overflow_rules
 
 _HEADS = ("format", "bits", "e/m/bias", "max", "smallest", "epsilon", "decades")  # with the rows' widths 80 columns
 

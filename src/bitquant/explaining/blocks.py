@@ -15,11 +15,12 @@ from bitquant.blocks.variants import VARIANTS
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Places, Real, decoded, power
 from bitquant.explaining.explanation import Error, Explanation, Interval, Neighbour, explained
-from bitquant.explaining.projecting import projection, random_of
+from bitquant.explaining.projecting import projection
 from bitquant.explaining.reading import Given
+from bitquant.explaining.rounded import random_of
 from bitquant.formats import Format
+from bitquant.permitted import Rules
 from bitquant.rules import Stochastic
-from bitquant.stages import Rules
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from bitquant.carriers import to_carrier
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Real, decoded
 from bitquant.explaining.explanation import Explanation
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.pipeline import Pipeline
-from bitquant.quantize.parameters import nearest_float
-from bitquant.stages import to_carrier
+from bitquant.quantize.rationals import nearest_float
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from bitquant.explaining.exact import Real, decimal, hex_float, rational, scientific, sign_and_fields, text_of
+from bitquant.explaining.exact import Real, scientific, text_of
 from bitquant.explaining.explanation import Explanation, Interval, Neighbour, hexadecimal, rounding_name
-from bitquant.explaining.projecting import Rounding
-from bitquant.formats import Format
+from bitquant.explaining.rounded import Rounding
+from bitquant.explaining.wording import Part, Row, bit_rows, briefly, equals, exactly, row
 from bitquant.rules import ROUNDINGS
 
 _SHOWN = 16  # dropped bits that are written
-_DECIMALS = 60  # digits of a decimal expansion that are written; data has all
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of text with its role: what it is, from which a face takes its colour."""
-
-    text: str
-    role: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A labelled line; `under` stands below it, letter by letter."""
-
-    label: str
-    parts: tuple[Part, ...]
-    under: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,97 +47,16 @@ def title(e: Explanation) -> str:
     return f"{e.given.text}{through} → {target}, {rounding_name(e.rules.rounding)}"
 
 
-def _row(label: str, *parts: Part | str, under: tuple[Part, ...] = ()) -> Row:
-    return Row(label, tuple(Part(part) if isinstance(part, str) else part for part in parts), under)
-
-
 # --- The number -----------------------------------------------------------------------------------------------
 
 
 def _number(e: Explanation) -> Section:
     given, rows = e.given, []
     if given.source is not None and given.code is not None:
-        rows.append(_row("from", f"{given.source.name} 0x{given.code:0{-(-given.source.bits // 4)}X}"))
-        rows += _bits(given.code, given.source)
-    rows += _exactly(given.real)
+        rows.append(row("from", f"{given.source.name} 0x{given.code:0{-(-given.source.bits // 4)}X}"))
+        rows += bit_rows(given.code, given.source)
+    rows += exactly(given.real)
     return Section("the number", tuple(rows))
-
-
-def _exactly(x: Real) -> Iterator[Row]:
-    """A number exactly, in the ways that it can be written."""
-    if x.kind != "finite":
-        yield _row("value", _words(x))
-        return
-    yield _row("exact", ("-0" if x.negative and not x.magnitude else rational(x.value)))
-    written = decimal(x.value)
-    if written != rational(x.value):
-        yield _row("decimal", _short(written, x.value))
-    hexadecimal_float = hex_float(x)
-    if hexadecimal_float is not None and x.magnitude:
-        yield _row("hex", hexadecimal_float)
-
-
-def _words(x: Real) -> str:
-    return "NaN" if x.kind == "nan" else "−infinity" if x.negative else "infinity"
-
-
-def _short(written: str, value: Fraction) -> str:
-    """A decimal expansion, cut where it is long."""
-    digits = len(written.replace(".", "").lstrip("-"))
-    if digits <= _DECIMALS:
-        return written
-    whole = len(written.partition(".")[0].lstrip("-"))
-    if whole > _DECIMALS or (abs(value) < Fraction(1, 10**12)):
-        return f"{scientific(value, 17)} ({digits} digits in all)"
-    return f"{written[:_DECIMALS]}… ({digits} digits in all)"
-
-
-def _bits(code: int, fmt: Format) -> Iterator[Row]:
-    """A code in its fields, each with its name."""
-    if not fmt.is_float:
-        name = (
-            "two's complement" if fmt.is_integer and fmt.signed else "binary" if fmt.is_integer else "place in the list"
-        )
-        yield _row("bits", Part(f"{code:0{fmt.bits}b}", "significand"), f" ({name})")
-        return
-    sign, exponent, stored = sign_and_fields(code, fmt)
-    parts: list[Part] = []
-    under: list[Part] = []
-    for name, letter, value, width in (
-        ("sign", "s", sign, 1),
-        ("exponent", "e", exponent, fmt.exponent_bits),
-        ("significand", "m", stored, fmt.significand_bits),
-    ):
-        if value is None or not width:
-            continue
-        parts += [Part(" ")] if parts else []
-        under += [Part(" ")] if under else []
-        parts.append(Part(f"{value:0{width}b}", name))
-        under.append(Part(letter * width, name))
-    yield _row("bits", *parts, under=tuple(under))
-    yield _row("fields", *_fields(sign, exponent, stored, fmt))
-
-
-def _fields(sign: int | None, exponent: int | None, stored: int, fmt: Format) -> list[Part]:
-    """The fields in words."""
-    magnitude = ((exponent or 0) << fmt.significand_bits) | stored
-    parts = [] if sign is None else [Part(f"sign {'−' if sign else '+'}", "sign"), Part(", ")]
-    if magnitude > fmt.largest_code:
-        what = "infinity" if magnitude == fmt.infinity_code else "NaN"
-        return [*parts, Part(what)]
-    field = exponent or 0
-    if field or not fmt.zero:
-        parts += [Part(f"exponent {field} − {fmt.bias} = {field - fmt.bias}", "exponent"), Part(", ")]
-        parts.append(
-            Part(
-                f"significand 1.{stored:0{fmt.significand_bits}b}" if fmt.significand_bits else "significand 1",
-                "significand",
-            )
-        )
-        return parts
-    parts += [Part(f"exponent field 0: 2^{fmt.min_exponent}", "exponent"), Part(", ")]
-    parts.append(Part(f"significand 0.{stored:0{fmt.significand_bits}b}" if stored else "zero", "significand"))
-    return parts
 
 
 # --- Rounding -------------------------------------------------------------------------------------------------
@@ -168,11 +68,11 @@ def _rounding(e: Explanation, r: Rounding, heading: str | None = None) -> Sectio
     rows = [_picture(e, r)]
     unit = "1" if r.unit == 1 else f"2^{r.exponent}"
     what = "position" if e.mapping is not None else "quotient" if e.block is not None else "number"
-    rows.append(_row("last place", f"1 ulp = {unit}" + ("" if r.unit == 1 else f" = {scientific(r.unit)}")))
+    rows.append(row("last place", f"1 ulp = {unit}" + ("" if r.unit == 1 else f" = {scientific(r.unit)}")))
     rows.append(
-        _row(
+        row(
             "cut off",
-            f"{_rational(r.dropped)} ulp = guard ",
+            f"{briefly(r.dropped)} ulp = guard ",
             Part(str(r.guard), "guard"),
             ", round ",
             Part(str(r.round), "round"),
@@ -180,17 +80,17 @@ def _rounding(e: Explanation, r: Rounding, heading: str | None = None) -> Sectio
             Part(str(r.sticky), "sticky"),
         )
     )
-    rows.append(_row("tie", _tie(r)))
+    rows.append(row("tie", _tie(r)))
     if r.chance is not None:
         c = r.chance
         rows.append(
-            _row(
+            row(
                 "chance",
-                f"F = {c.scaled} of 2^{c.bits}, so up with probability {_rational(c.probability)}; R = {c.random}",
+                f"F = {c.scaled} of 2^{c.bits}, so up with probability {briefly(c.probability)}; R = {c.random}",
             )
         )
-    rows.append(_row("rule", _why(e, r)))
-    rows += [_row("note", note) for note in _notes(e, r)]
+    rows.append(row("rule", _why(e, r)))
+    rows += [row("note", note) for note in _notes(e, r)]
     return Section(heading or f"rounding the {what}", tuple(rows))
 
 
@@ -236,29 +136,11 @@ def _negative(e: Explanation) -> bool:
     return e.given.real.negative
 
 
-def _rational(value: Fraction) -> str:
-    """A rational in short, with its decimal where that ends soon."""
-    written, exact = decimal(value), rational(value)
-    if value.denominator == 1:
-        return exact
-    if len(written) <= 14 and "…" not in written:
-        return written
-    if len(exact) <= 14:
-        return f"{exact} ≈ {scientific(value, 6)}"
-    return f"≈ {scientific(value, 9)}"
-
-
-def _equals(value: Fraction) -> str:
-    """The same after the sign that says whether it is exact."""
-    written = _rational(value)
-    return written if written.startswith("≈") else f"= {written}"
-
-
 def _tie(r: Rounding) -> str:
     if r.tie:
         return "yes: exactly half way"
     where = "above" if r.tie_distance > 0 else "below"
-    return f"no: {_rational(abs(r.tie_distance))} ulp {where} half way"
+    return f"no: {briefly(abs(r.tie_distance))} ulp {where} half way"
 
 
 def _why(e: Explanation, r: Rounding) -> str:
@@ -307,13 +189,13 @@ def _between(e: Explanation, r: Rounding) -> Section:
     values = e.target.values
     low, high = values[r.kept], values[min(r.kept + 1, len(values) - 1)]
     rows = [
-        _row(
+        row(
             "between",
             f"code {r.kept} = {scientific(Fraction(low), 9)} and code {r.kept + 1} = {scientific(Fraction(high), 9)}",
         ),
-        _row("place", f"{_rational(r.dropped)} of the way up"),
-        _row("tie", _tie(r).replace("ulp", "of a step")),
-        _row("rule", f"{e.rules.rounding}: {ROUNDINGS.get(str(e.rules.rounding), '')}, so {'up' if r.up else 'down'}"),
+        row("place", f"{briefly(r.dropped)} of the way up"),
+        row("tie", _tie(r).replace("ulp", "of a step")),
+        row("rule", f"{e.rules.rounding}: {ROUNDINGS.get(str(e.rules.rounding), '')}, so {'up' if r.up else 'down'}"),
     ]
     return Section("rounding in the codebook", tuple(rows))
 
@@ -327,23 +209,23 @@ def _mapping(e: Explanation) -> Section:
     span = f"{m.qmax}" if m.scheme == "symmetric" else f"({m.qmax} − {m.qmin})".replace("− -", "+ ")
     over = "max|x|" if m.scheme == "symmetric" else "(high − low)"
     rows = [
-        _row("codes", f"{m.qmin} to {m.qmax}"),
-        _row("range", f"{_rational(m.low)} to {_rational(m.high)} ({m.found_from})"),
-        _row("scale", f"{span} / {over} {_equals(m.scale)} codes per unit"),
-        _row("step", f"1 / scale {_equals(m.step)} units per code (what ONNX and PyTorch call scale)"),
+        row("codes", f"{m.qmin} to {m.qmax}"),
+        row("range", f"{briefly(m.low)} to {briefly(m.high)} ({m.found_from})"),
+        row("scale", f"{span} / {over} {equals(m.scale)} codes per unit"),
+        row("step", f"1 / scale {equals(m.step)} units per code (what ONNX and PyTorch call scale)"),
     ]
     if m.scheme == "asymmetric":
-        rows.append(_row("zero point", f"{m.zero_point}: the code of 0"))
+        rows.append(row("zero point", f"{m.zero_point}: the code of 0"))
     if m.position is not None:
         point = f" {'−' if m.zero_point < 0 else '+'} {abs(m.zero_point)}" if m.zero_point else ""
-        rows.append(_row("position", f"x · scale{point} {_equals(m.position)}"))
-        rows.append(_row("rounded", f"{m.integer}"))
+        rows.append(row("position", f"x · scale{point} {equals(m.position)}"))
+        rows.append(row("rounded", f"{m.integer}"))
         clip = (
             f"outside {m.qmin} to {m.qmax}: the end code {min(max(m.integer or 0, m.qmin), m.qmax)}"
             if m.clipped
             else "no"
         )
-        rows.append(_row("clipped", Part(clip, "warn" if m.clipped else "")))
+        rows.append(row("clipped", Part(clip, "warn" if m.clipped else "")))
     return Section(f"{m.scheme} mapping", tuple(rows))
 
 
@@ -351,17 +233,17 @@ def _block(e: Explanation) -> Section:
     b = e.block
     assert b is not None
     rows = [
-        _row("block", f"number {b.element} of {b.count}"),
-        _row("amax", f"{_rational(b.amax)}, of number {b.amax_element}"),
-        _row("scale rule", f"{b.scale_rule}: {b.rule}"),
-        _row("scale", f"{b.format.scale.name} 0x{b.scale_code:0{-(-b.format.scale.bits // 4)}X}"),
+        row("block", f"number {b.element} of {b.count}"),
+        row("amax", f"{briefly(b.amax)}, of number {b.amax_element}"),
+        row("scale rule", f"{b.scale_rule}: {b.rule}"),
+        row("scale", f"{b.format.scale.name} 0x{b.scale_code:0{-(-b.format.scale.bits // 4)}X}"),
     ]
     if b.tensor_scale is not None:
-        rows.append(_row("tensor scale", _rational(b.tensor_scale)))
-    rows.append(_row("step", f"{_rational(b.step)} for an element of 1"))
+        rows.append(row("tensor scale", briefly(b.tensor_scale)))
+    rows.append(row("step", f"{briefly(b.step)} for an element of 1"))
     x = b.quotient.given.real
-    rows.append(_row("quotient", f"number / step {_equals(x.value)}"))
-    rows.append(_row("element", f"{hexadecimal(b.quotient)} = {text_of(b.quotient.result)}"))
+    rows.append(row("quotient", f"number / step {equals(x.value)}"))
+    rows.append(row("element", f"{hexadecimal(b.quotient)} = {text_of(b.quotient.result)}"))
     return Section(f"the block of {b.format.name}", tuple(rows))
 
 
@@ -369,18 +251,18 @@ def _path(e: Explanation) -> Section:
     rows = []
     for k, step in enumerate(e.path):
         label = f"{k + 1} {step.target.name}"
-        rows.append(_row(label, f"{hexadecimal(step)} = {text_of(step.result)}"))
+        rows.append(row(label, f"{hexadecimal(step)} = {text_of(step.result)}"))
         r = step.rounding
         if r is None or not r.inexact:
-            rows.append(_row("", "exact: nothing is cut off"))
+            rows.append(row("", "exact: nothing is cut off"))
         else:
             tie = ", a tie" if r.tie else ""
-            rows.append(_row("", f"{_rational(r.dropped)} ulp cut off{tie}: {'up' if r.up else 'down'}"))
+            rows.append(row("", f"{briefly(r.dropped)} ulp cut off{tie}: {'up' if r.up else 'down'}"))
     direct = e.direct
     assert direct is not None
-    rows.append(_row("directly", f"{hexadecimal(direct)} = {text_of(direct.result)}"))
+    rows.append(row("directly", f"{hexadecimal(direct)} = {text_of(direct.result)}"))
     verdict = "rounding twice gives another number" if e.rounded_twice else "the same: no harm done here"
-    rows.append(_row("verdict", Part(verdict, "warn" if e.rounded_twice else "good")))
+    rows.append(row("verdict", Part(verdict, "warn" if e.rounded_twice else "good")))
     return Section(f"{len(e.path)} roundings, one after the other", tuple(rows))
 
 
@@ -389,31 +271,31 @@ def _path(e: Explanation) -> Section:
 
 def _result(e: Explanation) -> Section:
     rows = [
-        _row(
+        row(
             "code",
             Part(hexadecimal(e), "strong"),
             f" of {e.target.name}" + (f" = {_signed(e)}" if e.target.is_integer else ""),
         )
     ]
-    rows += _bits(e.code, e.target)
-    rows += _exactly(e.result)
+    rows += bit_rows(e.code, e.target)
+    rows += exactly(e.result)
     if e.rounding is None or not e.rounding.inexact:
-        rows += [_row("note", note) for note in _notes(e, e.rounding)]
+        rows += [row("note", note) for note in _notes(e, e.rounding)]
         if e.error is not None and not e.error.absolute:
-            rows.append(_row("rounding", "none: the number is exact"))
+            rows.append(row("rounding", "none: the number is exact"))
     if e.error is not None and e.error.absolute:
         unit = "steps" if e.mapping is not None or e.target.kind == "codebook" else "ulp"
-        ulps = f" {_equals(e.error.ulps)} {unit}" if e.error.ulps is not None else ""
-        rows.append(_row("error", f"{_rational(e.error.absolute)}{ulps}"))
+        ulps = f" {equals(e.error.ulps)} {unit}" if e.error.ulps is not None else ""
+        rows.append(row("error", f"{briefly(e.error.absolute)}{ulps}"))
         if e.error.relative is not None:
-            rows.append(_row("relative", f"{_rational(e.error.relative)}"))
+            rows.append(row("relative", f"{briefly(e.error.relative)}"))
     if e.mapping is None:
-        rows.append(_row("flags", ", ".join(e.flags) or "none"))
+        rows.append(row("flags", ", ".join(e.flags) or "none"))
     if e.neighbours is not None:
-        rows.append(_row("below", _neighbour(e, e.neighbours[0])))
-        rows.append(_row("above", _neighbour(e, e.neighbours[1])))
+        rows.append(row("below", _neighbour(e, e.neighbours[0])))
+        rows.append(row("above", _neighbour(e, e.neighbours[1])))
     if e.interval is not None:
-        rows.append(_row("interval", interval_text(e.interval)))
+        rows.append(row("interval", interval_text(e.interval)))
     return Section("the result", tuple(rows), line=True)
 
 
@@ -428,7 +310,7 @@ def _neighbour(e: Explanation, n: Neighbour) -> str:
 
 
 def _end(x: Real) -> str:
-    return text_of(x) if x.kind != "finite" or not x.magnitude else _rational(x.value)
+    return text_of(x) if x.kind != "finite" or not x.magnitude else briefly(x.value)
 
 
 def interval_text(interval: Interval) -> str:
@@ -442,9 +324,9 @@ def _answers(e: Explanation) -> Section:
     rows = []
     for answer in e.answers:
         if answer.code is None or answer.real is None:
-            rows.append(_row(answer.library, answer.note))
+            rows.append(row(answer.library, answer.note))
             continue
         verdict = Part("the same" if answer.same else "differs", "good" if answer.same else "warn")
         code = f"0x{answer.code:0{-(-e.target.bits // 4)}X} = {text_of(answer.real)}: "
-        rows.append(_row(answer.library, code, verdict, f" ({answer.note})" if answer.note else ""))
+        rows.append(row(answer.library, code, verdict, f" ({answer.note})" if answer.note else ""))
     return Section("other libraries", tuple(rows))

@@ -7,7 +7,7 @@ from typing import Any
 
 from bitquant.explaining.exact import Real, decimal, hex_float, sign_and_fields, text_of
 from bitquant.explaining.explanation import Explanation, Interval, Neighbour, hexadecimal, rounding_name
-from bitquant.explaining.projecting import Rounding
+from bitquant.explaining.rounded import Rounding
 from bitquant.formats import Format
 
 

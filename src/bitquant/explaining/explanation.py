@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Real, decimal, finite, hex_float, sign_and_fields, text_of
-from bitquant.explaining.projecting import FLAGS, Outcome, Projection, Rounding
+from bitquant.explaining.projecting import FLAGS, Outcome, Projection
 from bitquant.explaining.reading import Given
+from bitquant.explaining.rounded import Rounding
 from bitquant.formats import Format
+from bitquant.permitted import Rules, nan_rules, overflow_rules
 from bitquant.rules import Stochastic
-from bitquant.stages import Rules, nan_rules, overflow_rules
 
 if TYPE_CHECKING:
     from bitquant.explaining.blocks import Block

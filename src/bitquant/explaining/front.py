@@ -11,11 +11,12 @@ from bitquant.dialects import rules_of
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Places, decoded
 from bitquant.explaining.explanation import Explanation, explained
-from bitquant.explaining.projecting import projection, random_of
+from bitquant.explaining.projecting import projection
 from bitquant.explaining.reading import Given, read
+from bitquant.explaining.rounded import random_of
 from bitquant.formats import FP64, Format, format
+from bitquant.permitted import Rules
 from bitquant.rules import NaNRule, Overflow, Rounding, Stochastic, Subnormals, Tininess
-from bitquant.stages import Rules
 
 if TYPE_CHECKING:
     from bitquant.blocks import BlockFormat

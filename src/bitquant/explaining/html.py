@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bitquant.errors import BitquantError
-from bitquant.explaining.content import Part, Row, sections, title
+from bitquant.explaining.content import sections, title
 from bitquant.explaining.explanation import Explanation
 from bitquant.explaining.numberline import number_line
+from bitquant.explaining.wording import Part, Row
 
 # Colours of middle lightness, legible on a light ground and on a dark one; what each marks is also said in words.
 _STYLE = """

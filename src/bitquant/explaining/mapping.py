@@ -11,13 +11,14 @@ import numpy as np
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Real, finite
 from bitquant.explaining.explanation import Explanation, explained
-from bitquant.explaining.projecting import Outcome, Rounding, chance_breaks, random_of, round_rational
+from bitquant.explaining.projecting import Outcome
 from bitquant.explaining.reading import Given, exact_number
+from bitquant.explaining.rounded import Rounding, chance_breaks, random_of, round_rational
 from bitquant.formats import Format
 from bitquant.formats import format as format_of
+from bitquant.permitted import Rules
 from bitquant.quantize.parameters import SCHEMES, Grid, Parameters
 from bitquant.rules import ROUNDINGS, Stochastic, choose
-from bitquant.stages import Rules
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One projection: rounding and what follows, as a function of a real number, and its steps as data.
+"""One projection: rounding and what follows, as a function of a real number.
 
 Whatever rounds here is a kernel's own function (kernels/steps.pyx), which takes a significand whose last bit is sticky:
 so a rational is rounded once, and as a conversion would.
@@ -12,100 +12,26 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
-from bitquant import plans, thresholds
+from bitquant import thresholds
 from bitquant.explaining.exact import Places, Real, exponent_of, power
+from bitquant.explaining.rounded import (
+    FRACTION,
+    Rounding,
+    chance_breaks,
+    jammed,
+    round_rational,
+    rounding_of,
+    scaled_chance,
+)
 from bitquant.formats import FP64, Format
 from bitquant.kernels import steps
+from bitquant.permitted import Rules
 from bitquant.rules import Flags, Stochastic
-from bitquant.stages import Rules, integer_beyond, integer_nan, narrow
+from bitquant.stages import integer_beyond, integer_nan, narrow
 
 _POINT = 61  # significand bits of the kernels' 64-bit lanes
 _FAR = 1 << 40  # an exponent beyond all
-_FRACTION = 40  # bits behind the binary point that an integer's rounding looks at, the last one sticky
 FLAGS = {"invalid": Flags.INVALID, "overflow": Flags.OVERFLOW, "underflow": Flags.UNDERFLOW, "inexact": Flags.INEXACT}
-
-
-@dataclass(frozen=True)
-class Chance:
-    """A stochastic rounding: up where F + R ≥ 2^bits.
-
-    Attributes
-    ----------
-    bits : int
-        Of the random integer.
-    variant : str
-    random : int
-        R, the random integer.
-    scaled : int
-        F, the dropped fraction times 2^bits, made an integer as the variant says.
-    probability : Fraction
-        Of rounding up, over all R.
-    """
-
-    bits: int
-    variant: str
-    random: int
-    scaled: int
-    probability: Fraction
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """What was cut off, and which way it went. Magnitudes throughout; in a codebook, codes.
-
-    Attributes
-    ----------
-    unit : Fraction
-        What the last kept place is worth: one ulp. In a codebook, the step between the two values.
-    exponent : int or None
-        The exponent of `unit`, a power of two; None in a codebook.
-    kept : int
-        Whole units below: the significand cut off. In a codebook, the code below.
-    dropped : Fraction
-        The rest in units, from 0 to before 1.
-    guard, round, sticky : int or None
-        The first dropped bit, the second, and whether any other is set. None in a codebook.
-    odd : bool
-        Whether `kept` counts as odd.
-    up : bool
-        Whether the result is `kept` + 1.
-    carry : bool
-        Whether that took one digit more than the significand has.
-    chance : Chance or None
-        Of stochastic rounding.
-    """
-
-    unit: Fraction
-    exponent: int | None
-    kept: int
-    dropped: Fraction
-    guard: int | None
-    round: int | None
-    sticky: int | None
-    odd: bool
-    up: bool
-    carry: bool = False
-    chance: Chance | None = None
-
-    @property
-    def inexact(self) -> bool:
-        """Whether anything was cut off."""
-        return self.dropped != 0
-
-    @property
-    def tie(self) -> bool:
-        """Whether the number lies half way between two neighbours."""
-        return 2 * self.dropped == 1
-
-    @property
-    def tie_distance(self) -> Fraction:
-        """How far from half way the number lies, in ulps: negative below."""
-        return self.dropped - Fraction(1, 2)
-
-    @property
-    def rounded(self) -> int:
-        """Whole units after rounding."""
-        return self.kept + self.up
 
 
 @dataclass(frozen=True)
@@ -147,47 +73,10 @@ def projection(
     return FloatProjection(target, rules, source, random)
 
 
-def random_of(rounding: Any, index: int) -> int:
-    """The random integer of the number at an index: the caller's, or the generator's."""
-    if not isinstance(rounding, Stochastic):
-        return 0
-    words = rounding.words(())
-    return steps.random_word(plans.rounding_row(FP64, rounding), index) if words is None else int(words.reshape(-1)[0])
-
-
 def _flushes(x: Real, rules: Rules, source: Format | None) -> bool:
     """Whether a finite number is taken for zero."""
     flushing = source is not None and source.is_float and source.zero and rules.subnormals in ("flush_input", "flush")
     return flushing and source is not None and x.magnitude < power(source.min_exponent)
-
-
-def jammed(units: Fraction, bits: int) -> int:
-    """A rational times 2^bits as an integer whose last bit is sticky."""
-    scaled = units * power(bits)
-    whole, rest = divmod(scaled.numerator, scaled.denominator)
-    return whole | (rest != 0)
-
-
-def scaled_chance(rounding: Any, dropped: Fraction, random: int) -> Chance | None:
-    """The chance of a stochastic rounding (IEEE P3109, StochasticA, B and C)."""
-    if not isinstance(rounding, Stochastic):
-        return None
-    scaled = dropped * (1 << rounding.bits)
-    if rounding.variant == "A":
-        whole = scaled.numerator // scaled.denominator
-    elif rounding.variant == "B":
-        whole = (scaled + Fraction(1, 2)).__floor__()
-    else:
-        whole = round(scaled)
-    return Chance(rounding.bits, rounding.variant, random, whole, Fraction(whole, 1 << rounding.bits))
-
-
-def chance_breaks(rounding: Any, low: Fraction, high: Fraction, random: int) -> list[Fraction]:
-    """Where a stochastic rounding with this random integer changes between two magnitudes."""
-    if not isinstance(rounding, Stochastic):
-        return []
-    needed = (1 << rounding.bits) - random
-    return [low + (high - low) * (needed - less) / (1 << rounding.bits) for less in (Fraction(0), Fraction(1, 2))]
 
 
 class FloatProjection:
@@ -236,8 +125,8 @@ class FloatProjection:
             return significand, field, self.random
         kept = significand >> cut
         fraction = x.magnitude * power(_POINT - exponent - cut) - kept
-        low = (kept & 1) << _FRACTION | jammed(fraction, _FRACTION)
-        up = steps.rounded(self.row, x.negative, low, _FRACTION, flip, self.random) != kept & 1
+        low = (kept & 1) << FRACTION | jammed(fraction, FRACTION)
+        up = steps.rounded(self.row, x.negative, low, FRACTION, flip, self.random) != kept & 1
         return kept << cut | 1 << (cut - 1), field, (1 << rounding.bits) - 1 if up else 0
 
     def rounding(self, x: Real) -> Rounding | None:
@@ -255,7 +144,7 @@ class FloatProjection:
             rounded = steps.rounded(self.row, x.negative, significand, cut, flip, random)
         else:  # less than a quarter of the last place
             rounded = steps.packed(self.row, x.negative, significand, field, random)
-        return _rounding(
+        return rounding_of(
             unit,
             place,
             kept,
@@ -290,21 +179,6 @@ def _source_edge(source: Format | None) -> list[Fraction]:
     return [edge, -edge]
 
 
-def _rounding(
-    unit: Fraction,
-    exponent: int | None,
-    kept: int,
-    dropped: Fraction,
-    odd: bool,
-    up: bool,
-    carry: bool,
-    chance: Chance | None,
-) -> Rounding:
-    quarters = 4 * dropped
-    top = quarters.numerator // quarters.denominator
-    return Rounding(unit, exponent, kept, dropped, top >> 1, top & 1, int(quarters != top), odd, up, carry, chance)
-
-
 @lru_cache(maxsize=256)
 def _row(target: Format, rules: Rules, source: Format | None) -> Any:
     """The kernels' numbers of a target, for 64-bit lanes and with flags."""
@@ -313,18 +187,6 @@ def _row(target: Format, rules: Rules, source: Format | None) -> Any:
         kept = {"flush": "flush_output", "flush_input": "gradual"}
         rules = rules._replace(subnormals=kept.get(rules.subnormals, rules.subnormals))
     return narrow(source or FP64, target, FP64, rules, 8)
-
-
-def round_rational(magnitude: Fraction, negative: bool, rounding: Any, random: int) -> Rounding:
-    """Round a magnitude to an integer, as every kernel rounds."""
-    kept = magnitude.numerator // magnitude.denominator
-    dropped = magnitude - kept
-    low = kept & 0xFF  # what a rounding looks at; the rest is set aside, so that the lane holds it
-    significand = (low << _FRACTION) | jammed(dropped, _FRACTION)
-    row = plans.rounding_row(FP64, rounding)
-    rounded = steps.rounded(row, negative, significand, _FRACTION, 0, random)
-    chance = scaled_chance(rounding, dropped, random)
-    return _rounding(Fraction(1), 0, kept, dropped, bool(kept & 1), rounded != low, False, chance)
 
 
 class IntegerProjection:

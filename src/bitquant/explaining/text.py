@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bitquant.explaining.content import Part, Row, sections, title
+from bitquant.explaining.content import sections, title
 from bitquant.explaining.explanation import Explanation
+from bitquant.explaining.wording import Part, Row
 
 _LABEL = 12  # columns of the labels
 _SHORT = 8  # letters of a long word for which a line is not filled up

@@ -15,7 +15,7 @@ from bitquant.arrays import take
 from bitquant.errors import BitquantError
 from bitquant.formats import format
 from bitquant.inspecting.survey import SIGMAS, Loss, Scrutiny, Survey, root
-from bitquant.quantize.parameters import nearest_float
+from bitquant.quantize.rationals import nearest_float
 
 __all__ = ["TensorSummary", "inspect_stream", "inspect_tensor", "parts", "worst_first"]
 

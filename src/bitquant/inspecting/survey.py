@@ -26,7 +26,7 @@ from bitquant.kernels import stats
 from bitquant.quantize import quantize
 from bitquant.quantize.extremes import extremes
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import nearest_float, number_at, places
+from bitquant.quantize.rationals import nearest_float, number_at, places
 from bitquant.rules import Flags
 
 __all__ = ["BINS", "SIGMAS", "TARGETS", "Loss", "Scrutiny", "Survey", "largest_inside", "root"]

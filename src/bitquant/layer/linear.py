@@ -15,8 +15,9 @@ from bitquant.layer.product import integer_matmul
 from bitquant.layer.requantize import RULES, Rule, quantize_bias, requantize
 from bitquant.quantize import Quantized, quantize
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import Grid, Parameters, multiples, nearest, nearest_float
+from bitquant.quantize.parameters import Grid, Parameters, multiples
 from bitquant.quantize.quantized import level
+from bitquant.quantize.rationals import nearest, nearest_float
 from bitquant.rules import choose
 
 _CHUNK = 1 << 15

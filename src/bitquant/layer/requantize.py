@@ -17,7 +17,7 @@ from bitquant.kernels import matmul
 from bitquant.layer.product import checked_out
 from bitquant.layouts import in_parts
 from bitquant.quantize import quantize
-from bitquant.quantize.parameters import given_numbers, nearest, nearest_float, rationals
+from bitquant.quantize.rationals import given_numbers, nearest, nearest_float, rationals
 from bitquant.rules import choose
 
 Rule: TypeAlias = Literal["exact", "tflite", "tflite_single", "float32"]

@@ -23,7 +23,8 @@ from bitquant.kernels.formula import DefaultEnvironment, Formula
 from bitquant.layouts import in_parts
 from bitquant.quantize.formulas import Chain, Evaluator, Value, uses
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import Grid, exact_numbers
+from bitquant.quantize.parameters import Grid
+from bitquant.quantize.rationals import exact_numbers
 
 _UP_TO_A_BYTE = 8
 

@@ -17,16 +17,13 @@ from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels
 from bitquant.layouts import in_parts
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import (
-    Grid,
-    Parameters,
-    Range,
-    nearest_code,
-)
+from bitquant.quantize.parameters import Grid, Parameters, Range
+from bitquant.quantize.rationals import nearest_code
 
 if TYPE_CHECKING:
+    from bitquant.quantize.comparison import Comparison
     from bitquant.quantize.found import Found
-    from bitquant.quantize.report import Comparison, Error
+    from bitquant.quantize.report import Error
 
 _LARGE = 512  # numbers of a channel whose values are worth a table
 
@@ -194,7 +191,7 @@ class Quantized:
 
     def comparison(self, x: Any) -> Comparison:
         """The numbers that were quantized beside their codes: what `error` is made from."""
-        from bitquant.quantize.report import Comparison
+        from bitquant.quantize.comparison import Comparison
 
         original, source = with_held_format(take(x)[0])
         codes, _ = take(self.codes)

@@ -1,4 +1,4 @@
-"""How far off a quantization is: figures, tables, histograms, the worst numbers, as data and as text."""
+"""How far off a quantization is: figures, tables, histograms, the worst numbers; as data, which print as text."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant import plans
-from bitquant.arrays import with_format
-from bitquant.convert import convert
 from bitquant.errors import BitquantError
-from bitquant.formats import FP32, Format
-from bitquant.kernels import stats
 from bitquant.quantize import printing
+from bitquant.quantize.comparison import (
+    Comparison,
+    Piece,
+    Sums,
+    Tally,
+    decibels,
+    largest_of,
+    mean_of,
+    sums_of,
+    tally,
+    total_of,
+)
 from bitquant.quantize.granularity import Granularity
 from bitquant.rules import choose
 
 Unit: TypeAlias = Literal["step", "number"]
 _UNITS = {"step": "errors in steps of their own scale", "number": "errors in the units of the numbers"}
-_CHUNK = 1 << 15  # numbers that are compared as FP64 at a time
-_RUN = 1 << 17  # numbers that are compared as FP32 at a time
 
 
 @dataclass(frozen=True)
@@ -116,85 +121,6 @@ class ErrorHistogram:
         return printing.html_of_histogram(self)
 
 
-class Piece(NamedTuple):
-    """Some of the numbers that were quantized, and what became of them; all in FP64, and finite."""
-
-    place: NDArray[np.int64]
-    number: NDArray[np.float64]
-    value: NDArray[np.float64]
-    channel: Any  # an array, or 0 where there is one channel
-    clipped: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Numbers beside their codes: what figures are computed from, a piece of the arrays at a time."""
-
-    original: NDArray[Any]
-    codes: NDArray[Any]
-    way_back: Callable[[NDArray[Any], NDArray[Any], int], None]
-    target: Format
-    inside: tuple[NDArray[np.float64], NDArray[np.float64]]
-    steps: Callable[[], NDArray[np.float64]]
-    granularity: Granularity
-    skip_nonfinite: bool
-    title: str
-
-    def pieces(self) -> Iterator[Piece]:
-        """Walk the arrays in C order."""
-        for start in range(0, self.original.size, _CHUNK):
-            piece = self._piece(start)
-            if piece.number.size:
-                yield piece
-
-    def sums(self) -> Iterator[tuple[_Sums, int, int]]:
-        """The sums over each piece, how many of its numbers are clipped, and how many there are."""
-        source = with_format(self.original)[1]
-        (carrier, widen), (carrier_back, widen_back) = plans.to_carrier(source), plans.to_carrier(self.target)
-        narrow = carrier.code_dtype.itemsize == carrier_back.code_dtype.itemsize == FP32.code_dtype.itemsize
-        size, blocks = self.original.size, self.granularity.blocks
-        if narrow:  # a FP32 number is below a bound if it is below the first FP32 number that is not
-            low: NDArray[np.float32] = convert(self.inside[0], FP32, rounding="toward_positive")
-            high: NDArray[np.float32] = convert(self.inside[1], FP32, rounding="toward_negative")
-            room = np.empty(min(size, _RUN), self.target.code_dtype)
-        for place in range(0, size, _RUN):
-            number, codes = self.original[place : place + _RUN], self.codes[place : place + _RUN]
-            if narrow:
-                back = room[: number.size]
-                self.way_back(codes, back, place)
-                *sums, clipped = stats.compared(number, widen, back, widen_back, blocks, low, high, place)
-                if math.isfinite(sums[1]) and math.isfinite(sums[2]):
-                    yield _Sums(*((one, 0) for one in sums)), clipped, number.size
-                    continue
-            for start in range(place, min(place + _RUN, size), _CHUNK):
-                piece = self._piece(start)
-                if piece.number.size:
-                    yield _sums(piece.number, piece.value), int(np.count_nonzero(piece.clipped)), piece.number.size
-
-    def _piece(self, start: int) -> Piece:
-        """The numbers from number `start` on; those that are not finite are refused, or left out."""
-        lows, highs = self.inside
-        stop = min(start + _CHUNK, self.original.size)
-        number = convert(self.original[start:stop], "float64")
-        back = np.empty(stop - start, self.target.code_dtype)
-        self.way_back(self.codes[start:stop], back, start)
-        value = convert(back, "float64", self.target)
-        place = np.arange(start, stop)
-        channel: Any = self.granularity.channels_of(start, stop) if lows.size > 1 else 0
-        finite = np.isfinite(number)
-        if not finite.all():
-            if not self.skip_nonfinite:
-                raise BitquantError("x holds NaN or infinity: pass the finite numbers that were quantized")
-            place, number, value = place[finite], number[finite], value[finite]
-            channel = channel[finite] if lows.size > 1 else 0
-        return Piece(place, number, value, channel, (number < lows[channel]) | (number > highs[channel]))
-
-
-def _difference(piece: Piece) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):
-        return piece.value - piece.number
-
-
 @dataclass(frozen=True)
 class Error:
     """How far dequantized numbers lie from the originals. error = dequantized − original.
@@ -252,16 +178,16 @@ class Error:
 
     @cached_property
     def _parts(self) -> tuple[ErrorPart, ErrorPart]:
-        sums: tuple[list[_Sums], list[_Sums]] = [], []
+        sums: tuple[list[Sums], list[Sums]] = [], []
         counts = [0, 0]
         for piece in self.compared.pieces():
             for k, mine in enumerate((piece.clipped, ~piece.clipped)):
                 if mine.any():
                     counts[k] += int(np.count_nonzero(mine))
-                    sums[k].append(_sums(piece.number[mine], piece.value[mine]))
+                    sums[k].append(sums_of(piece.number[mine], piece.value[mine]))
         total = sum(counts)
         clipping, rounding = (
-            ErrorPart(count, _mean([one.noise for one in found], total), _largest(found))
+            ErrorPart(count, mean_of([one.noise for one in found], total), largest_of(found))
             for count, found in zip(counts, sums, strict=True)
         )
         return clipping, rounding
@@ -347,7 +273,7 @@ class Error:
         """Each piece with its errors in steps."""
         for piece in self.compared.pieces():
             with np.errstate(over="ignore"):
-                yield piece, _difference(piece) / steps[piece.channel]
+                yield piece, piece.error / steps[piece.channel]
 
     def worst(self, count: int = 10) -> list[WorstError]:
         """Return the numbers with the largest errors, the largest first; among equals the first in C order.
@@ -373,7 +299,7 @@ class Error:
         steps, shape = self.compared.steps(), self.compared.granularity.shape
         found: list[tuple[float, int, WorstError]] = []
         for piece in self.compared.pieces():
-            error = _difference(piece)
+            error = piece.error
             size = np.abs(error)
             if len(found) == count and (not count or size.max() <= found[-1][0]):
                 continue
@@ -404,34 +330,6 @@ class Error:
         return None if self.comparison is None else printing.html_of_error(self)
 
 
-class _Sums(NamedTuple):
-    """Σ(y−x)², Σx², Σy², Σx·y and max|y−x|, each times a power of two: (number, exponent)."""
-
-    noise: tuple[float, int]
-    signal: tuple[float, int]
-    power: tuple[float, int]
-    product: tuple[float, int]
-    largest: tuple[float, int]
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Sums over some of the numbers, from which the figures of all are made."""
-
-    parts: tuple[_Sums, ...]
-    clipped: int
-    count: int
-
-
-def tally(compared: Comparison) -> Tally:
-    """The sums over all numbers of a comparison, a part for each piece."""
-    parts, clipped, count = [], 0, 0
-    for sums, outside, numbers in compared.sums():
-        parts.append(sums)
-        clipped, count = clipped + outside, count + numbers
-    return Tally(tuple(parts), clipped, count)
-
-
 def compare(compared: Comparison) -> Error:
     """The figures of all numbers together."""
     return figures([tally(compared)], compared)
@@ -439,72 +337,27 @@ def compare(compared: Comparison) -> Error:
 
 def figures(tallies: Iterable[Tally], compared: Comparison | None = None) -> Error:
     """The figures of numbers that were tallied piece by piece, in the order of the pieces."""
-    parts: list[_Sums] = []
+    parts: list[Sums] = []
     clipped = count = 0
     for one in tallies:
         parts += one.parts
         clipped, count = clipped + one.clipped, count + one.count
     if not count:
         raise BitquantError("the error of no numbers is not defined: nothing in x is finite")
-    (noise, n), (signal, s), (power, p), (product, m) = (_total([part[k] for part in parts]) for k in range(4))
+    (noise, n), (signal, s), (power, p), (product, m) = (total_of([part[k] for part in parts]) for k in range(4))
     if signal and power:
         # s + p - 2m is even: sums of a·2 and b·2 and 2·(a + b).
         cosine = math.ldexp(product / math.sqrt(signal) / math.sqrt(power), m - (s + p) // 2)
     else:
         cosine = float(signal == power)
     return Error(
-        mse=_mean([part.noise for part in parts], count),
-        max_abs=_largest(parts),
-        sqnr_db=float(_decibels(*(np.array(value) for value in (signal, s, noise, n)))),
+        mse=mean_of([part.noise for part in parts], count),
+        max_abs=largest_of(parts),
+        sqnr_db=float(decibels(*(np.array(value) for value in (signal, s, noise, n)))),
         clipped=clipped / count,
         cosine=cosine,
         comparison=compared,
     )
-
-
-def _sums(x: NDArray[np.float64], y: NDArray[np.float64]) -> _Sums:
-    """The sums over one piece. Scaling by powers of two is exact and keeps squares of any FP64 number in range."""
-    with np.errstate(over="ignore"):
-        difference = y - x
-    (x, a), (y, b), (difference, c) = (_scaled(numbers) for numbers in (x, y, difference))
-    _, signal, power, product, _ = stats.error_sums(x, y)
-    noise, _, _, _, largest = stats.error_sums(np.zeros_like(difference), difference)
-    return _Sums((noise, 2 * c), (signal, 2 * a), (power, 2 * b), (product, a + b), (largest, c))
-
-
-def _scaled(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The numbers divided by the power of two that makes the largest less than one, and its exponent."""
-    exponent = int(np.frexp(np.abs(numbers).max())[1])
-    return np.ldexp(numbers, -exponent), exponent
-
-
-def _total(sums: list[tuple[float, int]]) -> tuple[float, int]:
-    """Numbers times powers of two, added up."""
-    exponent = max((exponent for number, exponent in sums if number), default=0)
-    return math.fsum(math.ldexp(number, max(own - exponent, -2100)) for number, own in sums if number), exponent
-
-
-def _mean(noises: list[tuple[float, int]], count: int) -> float:
-    noise, exponent = _total(noises)
-    return _times_power_of_two(noise / count, exponent)
-
-
-def _largest(parts: list[_Sums]) -> float:
-    return max((_times_power_of_two(*part.largest) for part in parts), default=0.0)
-
-
-def _times_power_of_two(number: float, exponent: int) -> float:
-    try:
-        return math.ldexp(number, exponent)
-    except OverflowError:
-        return math.inf
-
-
-def _decibels(signal: Any, s: Any, noise: Any, n: Any) -> NDArray[np.float64]:
-    """10·log10 of (signal · 2^s) / (noise · 2^n): infinite without noise, −infinite without signal."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = 10 * (np.log10(signal / noise) + (s - n) * math.log10(2))
-    return np.where(noise == 0, math.inf, np.where((signal == 0) | (noise == math.inf), -math.inf, found))
 
 
 def _table(
@@ -518,7 +371,7 @@ def _table(
         for piece in compared.pieces():
             first, last = int(piece.place[0]), int(piece.place[-1]) + 1
             keys = np.zeros(last - first, np.int64) if key is None else key(first, last)
-            yield piece, keys[piece.place - first], _difference(piece)
+            yield piece, keys[piece.place - first], piece.error
 
     count, clipped = np.zeros(size, np.int64), np.zeros(size, np.int64)
     most, largest = np.zeros(size), np.zeros(size)
@@ -537,7 +390,7 @@ def _table(
         columns = (
             np.ldexp(noise / count, 2 * n),
             largest,
-            _decibels(signal, 2 * s, noise, 2 * n),
+            decibels(signal, 2 * s, noise, 2 * n),
             clipped / count,
         )
     figures = (np.where(none, math.nan, column).reshape(shape) for column in columns)

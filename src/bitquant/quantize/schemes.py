@@ -15,19 +15,10 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
 from bitquant.kernels.affine import Affine
 from bitquant.layouts import in_parts
-from bitquant.quantize.arguments import codes_out, pair
-from bitquant.quantize.extremes import extremes, nonfinite_error
+from bitquant.quantize.arguments import codes_out, float_format, given_parameters, opposite, parameters_for
+from bitquant.quantize.extremes import nonfinite_error
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import (
-    SCHEMES,
-    Grid,
-    Parameters,
-    Scheme,
-    exact_numbers,
-    given_numbers,
-    nearest_float,
-    rationals,
-)
+from bitquant.quantize.parameters import SCHEMES, Grid, Parameters, Scheme
 from bitquant.quantize.quantized import Quantized, dequantized
 from bitquant.quantize.staircase import quantize_wide
 from bitquant.rules import Rounding, choose, fixed_rounding, rounding_index
@@ -118,7 +109,7 @@ def clipped(x: Any, low: Any, high: Any, *, scheme: Scheme | None = None, **opti
     array([  64, -127,   32,  127], dtype=int8)
     """
     if scheme is None:
-        scheme = "symmetric" if _opposite(low, high) else "asymmetric"
+        scheme = "symmetric" if opposite(low, high) else "asymmetric"
     return quantize(x, scheme, range=(low, high), **options)
 
 
@@ -248,12 +239,12 @@ def quantize(
     rounding_name = fixed_rounding(rounding)
     mode = rounding_index(rounding_name)
     grid = Grid.of(scheme, bits, signed, narrow)
-    stored = None if step_format is None else _float_format(step_format)
+    stored = None if step_format is None else float_format(step_format)
     array, give_back = take(x)
     array, source = with_held_format(array)
     granularity = Granularity.of(array.shape, axis, group_size, block_shape)
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
-    parameters = _parameters(
+    parameters = parameters_for(
         array, source, scheme, grid, granularity, range, scale, step, zero_point, include_zero, stored, nonfinite
     )
     codes = codes_out(out, array, grid.dtype)
@@ -333,77 +324,10 @@ def dequantize(
         raise BitquantError(f"codes are int8 or uint8, not {array.dtype}")
     granularity = Granularity.of(array.shape, axis, group_size, block_shape)
     grid = Grid.of("asymmetric", 8, array.dtype == np.int8, False)
-    parameters = _given(scale, step, zero_point, granularity.channels, grid)
+    parameters = given_parameters(scale, step, zero_point, granularity.channels, grid)
     if parameters is None:
         raise BitquantError("give the scale or the step that the codes were made with")
     return give_back(dequantized(array, parameters, grid, granularity, format(dtype), threads))
-
-
-def _parameters(
-    array: Array,
-    source: Format,
-    scheme: Scheme,
-    grid: Grid,
-    granularity: Granularity,
-    given_range: tuple[Any, Any] | None,
-    scale: Any,
-    step: Any,
-    zero_point: Any,
-    include_zero: bool,
-    step_format: Format | None,
-    nonfinite: Nonfinite,
-) -> Parameters:
-    """The parameters that the caller gave, or those of the given range, or those of the numbers' own range."""
-    channels = granularity.channels
-    parameters = _given(scale, step, 0 if zero_point is None else zero_point, channels, grid)
-    if parameters is not None:
-        if given_range is not None or step_format is not None or include_zero:
-            raise BitquantError("scale or step say everything: give no range, step_format or include_zero with them")
-        if scheme == "symmetric" and parameters.zero_points.any():
-            raise BitquantError("the symmetric scheme has zero point 0: choose scheme='asymmetric'")
-        return parameters
-    if zero_point is not None:
-        raise BitquantError("a zero_point needs the scale or step that it belongs to")
-    if given_range is not None:
-        ends = [
-            given_numbers(end, channels, name) for end, name in zip(pair(given_range), ("low", "high"), strict=True)
-        ]
-        if any(isinstance(end, list) for end in ends):
-            low, high = (end if isinstance(end, list) else exact_numbers(end) for end in ends)
-            pairs = list(zip(low, high, strict=True))
-            return Parameters.of_rational_ranges(pairs, scheme, grid, include_zero, step_format)
-        lows, highs = (np.array(end) for end in ends)
-    else:
-        if not array.size:
-            raise BitquantError("x is empty and has no range: give range=, scale= or step=")
-        lows, highs = extremes(array, source, granularity, nonfinite == "raise")
-    return Parameters.of_ranges(lows, highs, scheme, grid, include_zero, step_format)
-
-
-def _given(scale: Any, step: Any, zero_point: Any, channels: int, grid: Grid) -> Parameters | None:
-    """The parameters that a caller gave as scale or step; None without either."""
-    if scale is not None and step is not None:
-        raise BitquantError("scale and step are inverses of each other: give one of them")
-    name, given = ("scale", scale) if step is None else ("step", step)
-    if given is None:
-        return None
-    values = given_numbers(given, channels, name)
-    points = _zero_points(zero_point, channels)
-    if isinstance(values, list):
-        for value in values:
-            if value <= 0:
-                raise BitquantError(f"{name} is {nearest_float(value):g}: it must be positive")
-        return Parameters.of_scales(values if name == "scale" else [1 / value for value in values], points, grid)
-    for number in values[values.view(np.int64) <= 0][:1]:
-        raise BitquantError(f"{name} is {number:g}: it must be positive")
-    return Parameters.of_numbers(values, name == "step", points, grid)
-
-
-def _opposite(low: Any, high: Any) -> bool:
-    """Whether low = −high, for each channel."""
-    size = max(np.size(low), np.size(high))
-    lows, highs = rationals(low, size, "low"), rationals(high, size, "high")
-    return all(one == -other for one, other in zip(lows, highs, strict=True))
 
 
 def _fill(
@@ -452,27 +376,6 @@ def _fill_wide(
             point = int(parameters.zero_points[channel])
             quantize_wide(numbers[mine], found, parameters.wide[channel], point, grid, rounding)
             codes[part][mine] = found
-
-
-def _float_format(step_format: Any) -> Format:
-    fmt = format(step_format)
-    if not fmt.is_float:
-        raise BitquantError(f"step_format={fmt.name}: a step is stored in a floating format")
-    return fmt
-
-
-def _zero_points(zero_point: Any, channels: int) -> NDArray[Any]:
-    """Zero points given by a caller, one for each channel: int64 where that holds them, else Python's integers."""
-    if type(zero_point) is int and -(2**63) <= zero_point < 2**63:
-        return np.full(channels, zero_point, np.int64)
-    given = np.asarray(zero_point)
-    if given.dtype.kind in "iu" and given.dtype != np.uint64 and given.size in (1, channels):
-        return np.broadcast_to(given.reshape(-1).astype(np.int64), channels)
-    values = rationals(zero_point, channels, "zero_point")
-    for value in values:
-        if value.denominator != 1:
-            raise BitquantError(f"zero_point is {nearest_float(value):g}: it must be an integer")
-    return np.array([int(value) for value in values], object)
 
 
 __all__ = ["asymmetric", "clipped", "dequantize", "quantize", "symmetric"]

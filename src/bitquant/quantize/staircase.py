@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant.quantize.parameters import Grid, number_at, place_at_least, places
+from bitquant.quantize.parameters import Grid
+from bitquant.quantize.rationals import number_at, place_at_least, places
 
 _CHUNK = 1 << 16
 
