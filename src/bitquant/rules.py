@@ -5,9 +5,9 @@ Rules are arguments; there is no mode to set. docs/semantics.md says what each d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ NaNRule: TypeAlias = Literal[
 ]  # fmt: skip
 Subnormals: TypeAlias = Literal["gradual", "flush_input", "flush_output", "flush"]
 Tininess: TypeAlias = Literal["after", "before"]
+Name = TypeVar("Name", bound=str)
 
 # In the order of kernels/rounding.pxd's Mode. Meanings: IEEE 754-2019 clause 4.3; to_odd: Boldo and
 # Melquiond, "Emulation of FMA and correctly rounded sums", 2008.
@@ -75,14 +76,14 @@ TININESS: Mapping[str, str] = {
 }
 
 
-def choose(what: str, given: Any, allowed: Mapping[str, str], where: str = "") -> str:
+def choose(what: str, given: Any, allowed: Mapping[Name, str], where: str = "") -> Name:
     """Return `given` when `allowed` has it, else raise an error that lists what there is."""
     if isinstance(given, str) and given in allowed:
-        return given
+        return cast("Name", given)  # one of the keys, which a type checker does not conclude
     raise BitquantError(f"{what}={given!r} is not possible{where}: choose {_listed(allowed)}")
 
 
-def _listed(names: Mapping[str, str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -166,7 +167,7 @@ def rounding_index(rounding: str | Stochastic) -> int:
     return len(ROUNDINGS) if isinstance(rule, Stochastic) else list(ROUNDINGS).index(rule)
 
 
-def fixed_rounding(rounding: Any) -> str:
+def fixed_rounding(rounding: Any) -> Rounding:
     """The canonical name of a rounding mode that is not stochastic."""
     rule = rounding_rule(rounding)
     if isinstance(rule, Stochastic):
@@ -174,7 +175,7 @@ def fixed_rounding(rounding: Any) -> str:
             "a quantizer's codes are not rounded at random: choose one of the rounding modes, or round the numbers "
             "first with round_to"
         )
-    return rule
+    return cast("Rounding", rule)  # a name of ROUNDINGS
 
 
 @dataclass

@@ -73,8 +73,9 @@ def walk(
                 if found is not None:
                     causes.update(found[3].tolist())
                     if held < KEEP:
-                        kept.append(tuple(part[: KEEP - held] for part in found))  # type: ignore[arg-type]
-                        held += kept[-1][0].size
+                        codes, right, received, why = (part[: KEEP - held] for part in found)
+                        kept.append((codes, right, received, why))
+                        held += codes.size
             told(min(total, (first + len(some)) * step), total)
     parts = [np.concatenate(part) for part in zip(*kept, strict=True)] if kept else None
     empty = [np.empty(0, dtype) for dtype in (source.code_dtype, target.code_dtype, target.code_dtype, "U48")]

@@ -47,8 +47,8 @@ def _ladders(source: Format, target: Format, seed: int) -> NDArray[np.uint64]:
     values = values[np.isfinite(values)]
     middles = values[:-1] / 2 + values[1:] / 2
     points = np.concatenate([_spread(values), _spread(middles)])
-    rules = {"overflow": "saturate", "rounding": "toward_zero"}
-    codes = distinct(np.asarray(encode(points, source, FP64, **rules))).astype(np.uint64)  # type: ignore[arg-type]
+    nearby = encode(points, source, FP64, overflow="saturate", rounding="toward_zero")
+    codes = distinct(np.asarray(nearby)).astype(np.uint64)
     steps = np.uint64(1) << np.arange(source.significand_bits, dtype=np.uint64)
     whole = np.uint64(2**source.bits - 1)
     return np.concatenate([(codes[:, None] + steps & whole).ravel(), (codes[:, None] - steps & whole).ravel()])

@@ -84,10 +84,10 @@ def example_of(label: str, mismatch: Any, source: Format, target: Format, roundi
     below, above = exact(low, target), exact(high, target)
     ulp = None
     if isinstance(value, Fraction):
-        numbers = [Fraction(0) if end == "−0" else end for end in (below, above)]
-        if all(isinstance(end, Fraction) for end in numbers) and numbers[0] != numbers[1]:
-            ulp = numbers[1] - numbers[0]  # type: ignore[operator]
-            off = (value - sum(numbers) / 2) / ulp  # type: ignore[arg-type]
+        least, most = (Fraction(0) if end == "−0" else end for end in (below, above))
+        if isinstance(least, Fraction) and isinstance(most, Fraction) and least != most:
+            ulp = most - least
+            off = (value - (least + most) / 2) / ulp
             facts["lies between"] = f"{said(below)}, {bits(low, target)}, and {said(above)}, {bits(high, target)}"
             place = "above" if off > 0 else "below"
             facts["to the middle"] = f"{said(abs(off))} ulp {place} it" if off else "a tie: it is the middle"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from bitquant.explaining.reading import exact_number
 from bitquant.quantize import Quantized, quantize
 from bitquant.quantize.parameters import SCHEMES
 from bitquant.rules import choose
+
+if TYPE_CHECKING:
+    from bitquant.calibrate.front import Method
 
 _BINS = 120
 _STEPS = 500  # of a slider, from zero to its end
@@ -108,17 +111,17 @@ def quantized(
     In the symmetric scheme both ends follow the one that was moved.
     """
     x = _numbers(layer)
-    choose("scheme", scheme, dict.fromkeys(SCHEMES, ""))
+    chosen = choose("scheme", scheme, SCHEMES)
     choose("moved", moved, _MOVED)
     if (method is None) == (low is None) or (low is None) != (high is None):
         raise BitquantError("give the two ends low and high, or the method that finds them")
     if low is None or high is None:
-        choose("method", method, {name: row.what for name, row in METHODS.items()})
-        found = calibrate(x, method, scheme=scheme, bits=bits)  # type: ignore[arg-type]
+        known = choose("method", method, {name: row.what for name, row in METHODS.items()})
+        found = calibrate(x, cast("Method", known), scheme=chosen, bits=bits)  # METHODS has no others
         ends = found.low, found.high
     else:
         ends = _ends(exact_number(low, "low"), exact_number(high, "high"), scheme, moved)
-    return _told(layer, x, quantize(x, scheme, bits=bits, range=ends), ends)  # type: ignore[arg-type]
+    return _told(layer, x, quantize(x, chosen, bits=bits, range=ends), ends)
 
 
 def _ends(low: Fraction, high: Fraction, scheme: str, moved: str) -> tuple[Fraction, Fraction]:

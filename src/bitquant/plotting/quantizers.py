@@ -13,6 +13,8 @@ from bitquant.errors import BitquantError
 from bitquant.formats import format
 from bitquant.plotting.canvas import BLUE, GREY, VERMILLION, axes, bare, to_codes, written
 from bitquant.quantize import Quantized, quantize
+from bitquant.quantize.parameters import SCHEMES
+from bitquant.rules import choose, fixed_rounding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,13 +166,13 @@ def _asked(found: Quantized, window: tuple[float | None, float | None]) -> tuple
     def ask(x: NDArray[np.float64]) -> NDArray[np.float64]:
         done = quantize(
             x,
-            found.scheme,  # type: ignore[arg-type]
+            choose("scheme", found.scheme, SCHEMES),
             bits=found.bits,
             signed=found.signed,
             narrow=narrow,
             scale=found.exact_scale,
             zero_point=found.zero_point,
-            rounding=found.rounding,  # type: ignore[arg-type]
+            rounding=fixed_rounding(found.rounding),
         )
         return np.asarray(done.dequantize("float64"))
 

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 Scheme: TypeAlias = Literal["symmetric", "asymmetric"]
-SCHEMES: dict[str, str] = {
+SCHEMES: dict[Scheme, str] = {
     "symmetric": "scale = qmax / max|x|, zero point 0",
     "asymmetric": "scale = (qmax - qmin) / (max - min), zero_point = round(-min * scale) + qmin",
 }

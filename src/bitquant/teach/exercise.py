@@ -58,7 +58,7 @@ class Rows:
     """Inputs of a function of lists or matrices, which is asked for one after the other."""
 
     arguments: Sequence[tuple[Any, ...]]
-    expected: Sequence[Array]
+    expected: Sequence[Any]  # arrays, or whatever the exercise's `right` compares with them
 
     def __len__(self) -> int:
         return len(self.arguments)

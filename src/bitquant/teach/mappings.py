@@ -157,7 +157,7 @@ def _least_errors() -> Iterator[Rows]:
     x = np.array([row for row in lists(3, 3) if row.any()])
     errors = np.array([_error(x, limit) for limit in _CANDIDATES.tolist()]).T
     # The error of the best range, and that of every range: whoever names one is judged by its error.
-    yield Rows([(row, _CANDIDATES) for row in x], [_Best(table.min(), table) for table in errors])  # type: ignore[misc]
+    yield Rows([(row, _CANDIDATES) for row in x], [_Best(table.min(), table) for table in errors])
 
 
 class _Best:

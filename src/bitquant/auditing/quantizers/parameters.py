@@ -13,6 +13,7 @@ from bitquant.convert import convert
 from bitquant.formats import FP64, format
 from bitquant.kernels.formula import DefaultEnvironment
 from bitquant.quantize.formulas import Evaluator, Value
+from bitquant.quantize.parameters import Scheme
 
 __all__ = ["identify", "least_step"]
 
@@ -101,7 +102,7 @@ def _same(found: Value, numbers: NDArray[np.float64], type: str) -> bool:
     return bool(((exact == numbers) | (np.isnan(exact) & np.isnan(numbers))).all())
 
 
-def identify(table: Table) -> tuple[str, dict[str, tuple[str, ...]]]:
+def identify(table: Table) -> tuple[Scheme, dict[str, tuple[str, ...]]]:
     """The scheme, and the values of each axis that agree with all steps and zero points.
 
     Parameters
@@ -115,7 +116,7 @@ def identify(table: Table) -> tuple[str, dict[str, tuple[str, ...]]]:
     rule : dict of str to tuple of str
     """
     constant = bool((table.zero_point == table.zero_point[0]).all())
-    scheme = "symmetric" if constant else "asymmetric"
+    scheme: Scheme = "symmetric" if constant else "asymmetric"
     survivors = []
     for axes, evaluator in _rules(table, scheme):
         for stored in _stores(table):

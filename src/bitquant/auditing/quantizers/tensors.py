@@ -21,6 +21,7 @@ from bitquant.dialects.quantizers import Quantizer
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format
 from bitquant.quantize import quantize
+from bitquant.quantize.parameters import Scheme
 
 __all__ = ["by_found_parameters"]
 
@@ -221,7 +222,7 @@ def _tensor(
 def _judge(
     audit: Audit,
     found: Found,
-    scheme: str,
+    scheme: Scheme,
     rule: elimination.CodesRule,
     scaled: tuple[tuple[str, str], ...],
     cause: str,
@@ -309,7 +310,7 @@ def _wrong(answer: Answer, found: Found) -> int:
     )
 
 
-def _exact(audit: Audit, found: Found, judged: NDArray[np.bool_], scheme: str, narrow: bool) -> tuple[str, Answer]:
+def _exact(audit: Audit, found: Found, judged: NDArray[np.bool_], scheme: Scheme, narrow: bool) -> tuple[str, Answer]:
     """What exact quantization gives: with the step as it is, or stored; the range with zero, or as it is."""
     if audit.bits > 8:
         raise BitquantError("codes of more than 8 bits have no exact parameters here: name a dialect with against=")
@@ -319,7 +320,7 @@ def _exact(audit: Audit, found: Found, judged: NDArray[np.bool_], scheme: str, n
         for stored in (None, "float32"):
             exact = quantize(
                 found.table.x[judged],
-                scheme,  # type: ignore[arg-type]
+                scheme,
                 axis=0,
                 bits=audit.bits,
                 signed=audit.signed,
