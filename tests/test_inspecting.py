@@ -236,6 +236,29 @@ def test_the_page_is_whole_and_needs_nothing_else():
     assert all(0 < height <= 96 for height in heights)
 
 
+def test_the_page_has_words_for_what_is_no_number():
+    zeros, nothing = np.zeros(3, np.float32), np.float32([np.nan])
+    page = html_of("a model", [inspect_tensor(zeros, "z\u202e\n"), inspect_tensor(nothing, "n")], [("ids", "<i8")])
+    assert not re.search(r">−0<|>nan|nan to", page)
+    assert "all are 0" in page
+    assert "no finite number" in page
+    assert "Not looked at: ids (&lt;i8)" in page
+    assert "\u202e" not in page
+    assert r">z\u202e\n</a>" in page
+
+
+def test_the_page_names_every_column_and_row():
+    page = html_of("a model", [inspect_tensor(x, name) for name, x in TENSORS.items()])
+    tree = ElementTree.fromstring(page.partition("\n")[2].replace('<meta charset="utf-8">', "").replace(
+        '<meta name="viewport" content="width=device-width, initial-scale=1">', ""
+    ))  # fmt: skip
+    for table in tree.findall(".//table"):
+        assert all(head.get("scope") == "col" and head.text for head in table.findall("thead//th"))
+        for row in table.findall("tbody/tr"):
+            assert row[0].get("scope") == "row"
+            assert not table.findall("thead") or len(row) == len(table.find("thead/tr"))
+
+
 @pytest.fixture
 def model(tmp_path):
     path = tmp_path / "model.npz"
@@ -251,6 +274,14 @@ def test_inspect_prints_a_table_that_fits(model, columns):
     assert names[:3] == ["broken", "large", "weights"]
     assert any("1 NaN and 0 infinities" in line for line in lines)
     assert any("ids (<i8)" in line for line in lines)
+
+
+def test_no_number_is_a_dash_in_the_table(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, empty=np.zeros((0, 4), np.float32), **{f"ids{k}": np.arange(3) for k in range(9)})
+    out = works("inspect", path)
+    assert out.splitlines()[1].split() == ["empty", "0×4", "float32", *"–––––––"]
+    assert "ids5 (<i8) and 3 more" in out
 
 
 def test_long_names_are_cut_to_fit(tmp_path):

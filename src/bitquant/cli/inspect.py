@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bitquant.cli.show import Part, Screen, number, print_json, size
-from bitquant.cli.tensors import progress
+from bitquant.cli.tensors import kept_line, progress
 from bitquant.errors import BitquantError
 from bitquant.files import Entry, check_place, open_tensors, replaced
 from bitquant.inspecting import TensorSummary, html_of, inspect_stream, worst_first
@@ -48,7 +48,7 @@ def run(
     if html is not None:
         title = ", ".join(source.name for source in sources)
         with replaced(html, force) as file:
-            file.write(html_of(title, found).encode())
+            file.write(html_of(title, found, kept).encode())
     if as_json:
         left = [{"name": name, "reason": why} for name, why in kept]
         facts = [one.as_dict() for one in found]
@@ -79,8 +79,7 @@ def _show(found: list[TensorSummary], kept: list[tuple[str, str]], top: int) -> 
             screen.line((f"{one.name} has {one.nan:,} NaN and {one.infinite:,} infinities", "red"), ", left out above")
     if len(shown) < len(found):
         screen.note(f"{len(found) - len(shown)} more, less at risk: --top 0 shows all")
-    if kept:
-        screen.note(f"not looked at: {', '.join(f'{name} ({why})' for name, why in kept)}")
+    kept_line(screen, kept, "not looked at")
     screen.note(_NOTE)
     numbers = sum(one.count for one in found)
     screen.line(f"{len(found)} tensors, {numbers:,} numbers")
@@ -97,13 +96,17 @@ def _cells(one: TensorSummary, room: int) -> list[Part]:
         (_short(one.name, room), "cyan"),
         size(one.shape),
         one.format,
-        number(max(-one.low, one.high)),
-        number(one.largest_sigma),
+        _figure(max(-one.low, one.high)),
+        _figure(one.largest_sigma),
         _share(one.beyond[6]),
         *(_share(value) for value in lost),
         _ratio(one.int8_db),
         _ratio(one.int8_rows_db),
     ]
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else number(value)
 
 
 def _share(value: float) -> Part:

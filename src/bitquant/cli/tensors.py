@@ -71,9 +71,9 @@ def _printable(name: str) -> str:
     return name.encode("unicode_escape").decode().replace("[", "\\[")
 
 
-def kept_line(screen: Screen, kept: list[tuple[str, str]]) -> None:
-    """Print which tensors were left as they are, and why."""
+def kept_line(screen: Screen, kept: list[tuple[str, str]], what: str = "kept as they are") -> None:
+    """Print which tensors were left out, and why: the first of them."""
     if kept:
         shown = ", ".join(f"{name} ({why})" for name, why in kept[:6])
         more = f" and {len(kept) - 6} more" if len(kept) > 6 else ""
-        screen.note(f"kept as they are: {shown}{more}")
+        screen.note(f"{what}: {shown}{more}")
