@@ -476,6 +476,17 @@ def test_rows_are_cut_in_two_where_they_do_not_fit(tmp_path, source):
         assert out.count("SQNR dB") == 1
 
 
+@pytest.mark.parametrize("command", ["quantize", "convert"])
+def test_names_are_cut_where_a_row_in_two_does_not_fit(tmp_path, command):
+    names = [f"model.layers.{k}.{'x' * 60}.weight" for k in (1, 22)]
+    np.savez(tmp_path / "in.npz", b=W, **dict.fromkeys(names, W))
+    to = ["--to", "bfloat16"] if command == "convert" else []
+    arguments = [command, tmp_path / "in.npz", "-o", tmp_path / "q.npz", "--force", *to]
+    lines = [line for line in works(*arguments, env={"COLUMNS": "60"}).splitlines() if "…" in line]
+    assert [len(line) <= 60 and "xxx.weight" in line for line in lines] == [True, True]
+    assert all(name in works(*arguments) for name in names)
+
+
 def test_quantize_follows_rules_and_recipes_and_the_command_line_wins(tmp_path, source):
     (tmp_path / "r.toml").write_text('bits = 4\nscheme = "asymmetric"\n[[rule]]\nmatch = "b*"\nskip = true\n')
     arguments = ["-o", tmp_path / "q.npz", "--recipe", tmp_path / "r.toml", "--bits", "6", "--rule", "h*: bits=3"]

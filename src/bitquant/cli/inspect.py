@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -71,9 +70,7 @@ def _why_not(entry: Entry, only: list[str], skip: list[str]) -> str:
 def _show(found: list[TensorSummary], kept: list[tuple[str, str]], top: int) -> None:
     screen = Screen()
     shown = found[:top] if top else found
-    rest = max(len(size(one.shape)) + len(one.format) for one in shown) + 4
-    room = max((screen.width or sys.maxsize) - rest, 20)
-    screen.table(_HEADS, [_cells(one, room) for one in shown], lead=_LEAD)
+    screen.table(_HEADS, [_cells(one) for one in shown], lead=_LEAD)
     for one in found:
         if one.nan or one.infinite:
             screen.line((f"{one.name} has {one.nan:,} NaN and {one.infinite:,} infinities", "red"), ", left out above")
@@ -85,15 +82,10 @@ def _show(found: list[TensorSummary], kept: list[tuple[str, str]], top: int) -> 
     screen.line(f"{len(found)} tensors, {numbers:,} numbers")
 
 
-def _short(name: str, room: int) -> str:
-    """A name in so many characters: its end, which tells more than its beginning."""
-    return name if len(name) <= room else f"…{name[-room + 3 :]}"
-
-
-def _cells(one: TensorSummary, room: int) -> list[Part]:
+def _cells(one: TensorSummary) -> list[Part]:
     lost = (one.share(name, "overflow") + one.share(name, "flushed") for name in ("float16", "float8_e4m3fn"))
     return [
-        (_short(one.name, room), "cyan"),
+        (one.name, "cyan"),
         size(one.shape),
         one.format,
         _figure(max(-one.low, one.high)),

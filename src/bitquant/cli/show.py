@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+_NAME = 20  # columns that a name has at least
 Part: TypeAlias = str | tuple[str, str]  # a text, or a text and its style
 _PLAIN = str.maketrans(
     {
@@ -32,6 +33,7 @@ _PLAIN = str.maketrans(
         "…": "...",
         "±": "+/-",
         "√": "sqrt",
+        "σ": "sigma",
         "²": "^2",
     }
 )
@@ -95,8 +97,9 @@ class Screen:
     ) -> None:
         """Print a table: the first column to the left, the others to the right.
 
-        A row that is too long for the width becomes two: the `lead` columns, and under them the others. With
-        `repeat` the table itself is cut instead, and each piece begins with the first column.
+        A row that is too long for the width becomes two: the `lead` columns, and under them the others. Where the
+        former are too long by themselves, names in the first are cut. With `repeat` the table itself is cut instead,
+        and each piece begins with the first column.
         """
         cells = [[(head, "bold") for head in heads], *([_styled(cell) for cell in row] for row in rows)]
         cells = [[(self._printable(words), style) for words, style in row] for row in cells]
@@ -112,6 +115,10 @@ class Screen:
                         self._row(row, widths, columns, indent)
                 return
             pieces = [range(lead), range(lead, len(heads))]
+            first = int(max(room - _span(widths, pieces[0]) + widths[0], _NAME))
+            if first < widths[0]:
+                cells = [[(self._short(row[0][0], first), row[0][1]), *row[1:]] for row in cells]
+                widths[0] = first
         for row in cells:
             for k, piece in enumerate(pieces):
                 self._row(row, widths, piece, indent if k == 0 else indent + "    ", k > 0)
@@ -138,6 +145,11 @@ class Screen:
                 text.append(padding)
         text.rstrip()
         self._console.print(text, soft_wrap=True)
+
+    def _short(self, name: str, width: int) -> str:
+        """A name in so many characters: its end, which tells more than its beginning."""
+        mark = self._printable("…")
+        return name if len(name) <= width else mark + name[len(mark) - width :]
 
     def _printable(self, words: str) -> str:
         """Text that moves no cursor and that the stream can encode: names come from files."""
