@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -119,3 +122,26 @@ def test_tensors_come_back_as_tensors(dtype):
             word = torch.int16 if back.element_size() == 2 else torch.int32 if back.element_size() == 4 else torch.int64
             assert codes_of(back.view(word).numpy()) == codes_of(theirs.dequantize(name))
     assert isinstance(bq.quantize(torch.tensor(1.5), step=1).codes, torch.Tensor)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda q: pickle.loads(pickle.dumps(q))], ids=["copy", "pickle"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"axis": 0},
+        {"group_size": 2},
+        {"range": (-(2.0**60), 2.0**-40), "scheme": "asymmetric"},
+        {"dialect": "torch"},
+    ],
+    ids=str,
+)
+def test_a_quantized_can_be_copied_and_sent(copied, options):
+    x = np.float32([[0.5, -1.25, 0.1], [3.0, 0.0, -7.5]])
+    q = bq.quantize(x, **options)
+    error = q.error(x)
+    other = copied(q)
+    assert np.array_equal(other.codes, q.codes)
+    assert np.array_equal(other.dequantize(), q.dequantize())
+    assert (repr(other), other.error(x), other.scheme) == (repr(q), error, q.scheme)
+    assert np.array_equal(other.step, q.step)

@@ -83,6 +83,10 @@ class Granularity:
         """The same for kernels; for arrays that are not empty."""
         return Blocks(self.shape, self.block)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What the blocks are made from: they are the memory of a kernel, and are made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "blocks"}
+
     def channels_of(self, start: int, stop: int) -> NDArray[np.int64]:
         """The channel of each of the numbers start to stop, in C order."""
         place = np.arange(start, stop)
