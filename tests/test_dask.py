@@ -203,18 +203,21 @@ def sharded_model(folder, shards, numbers):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_model_is_quantized_by_workers_one_of_which_is_killed(tmp_path):
+@pytest.mark.parametrize("given", ["index", "loose", "loose, converted"])
+def test_files_are_written_by_workers_one_of_which_is_killed(tmp_path, given):
     pytest.importorskip("safetensors")
     pytest.importorskip("typer")
     for name in ("in", "one", "many"):
         (tmp_path / name).mkdir()
     index = sharded_model(tmp_path / "in", 12, 1 << 21)
-    how = ["--axis", "0", "--rule", "*.b: bits=4", "--json"]
-    command = [sys.executable, "-m", "bitquant", "quantize", str(index), "-o"]
-    alone = subprocess.run([*command, tmp_path / "one" / index.name, *how], capture_output=True, text=True, check=True)
+    how = ["--to", "bfloat16"] if "converted" in given else ["--axis", "0", "--rule", "*.b: bits=4"]
+    inputs, made = ([index], index.name) if given == "index" else (sorted(index.parent.glob("*.safetensors")), "")
+    command = [sys.executable, "-m", "bitquant", "convert" if "converted" in given else "quantize", *inputs, *how]
+    command += ["--json", "-o"]
+    alone = subprocess.run([*command, tmp_path / "one" / made], capture_output=True, text=True, check=True)
     with two_workers() as cluster, distributed.Client(cluster) as client:
         pids = list(client.run(os.getpid).values())
-        shared = [*command, tmp_path / "many" / index.name, *how, "--dask", cluster.scheduler_address]
+        shared = [*command, tmp_path / "many" / made, "--dask", cluster.scheduler_address]
         running = subprocess.Popen(shared, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while running.poll() is None and not list((tmp_path / "many").glob(".*.part/*.safetensors.json")):
             time.sleep(0.002)
@@ -225,7 +228,7 @@ def test_a_model_is_quantized_by_workers_one_of_which_is_killed(tmp_path):
         assert pids[0] not in client.run(os.getpid).values()
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert sorted(path.name for path in (tmp_path / "many").iterdir()) == files
-    assert len(files) == 13
+    assert len(files) == 12 + (given == "index")
     for name in files:
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     one, many = json.loads(alone.stdout), json.loads(out)

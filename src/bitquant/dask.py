@@ -270,7 +270,7 @@ def calibrate(
 
 @contextmanager
 def on_workers(address: str) -> Iterator[Callable[[Callable[[Path, Path], None], list[tuple[Path, Path]]], Any]]:
-    """Connect to a dask cluster, for `bitquant.files.quantize_file`: each file of a model becomes a task.
+    """Connect to a dask cluster, for `quantize_file` and `convert_file` of `bitquant.files`: each file is a task.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def on_workers(address: str) -> Iterator[Callable[[Callable[[Path, Path], None],
     Yields
     ------
     callable
-        The argument `run` of `quantize_file`. A file is written whole or not at all, so that the task of a worker that
+        The argument `run` of those. A file is written whole or not at all, so that the task of a worker that
         is lost is begun again by another one.
 
     Raises
@@ -306,7 +306,7 @@ def on_workers(address: str) -> Iterator[Callable[[Callable[[Path, Path], None],
                     future.result()
                 except distributed.KilledWorker as error:
                     raise BitquantError(
-                        f"{futures[future]} was not quantized, every worker that tried was lost: see their logs, and "
+                        f"{futures[future]} was not written, every worker that tried was lost: see their logs, and "
                         "run it again, which goes on after the last whole file"
                     ) from error
                 yield futures[future]

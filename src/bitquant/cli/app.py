@@ -39,8 +39,24 @@ app = typer.Typer(
     "New here? Start with: bitquant tour",
 )
 
-Input = Annotated[Path, typer.Argument(metavar="IN", help="A .safetensors, .npz or .npy file, or an .index.json.")]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write, of those kinds too.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="IN...", help="A .safetensors, .npz or .npy file, or an .index.json; or several files."),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="The file to write, of those kinds too. Of several IN the folder, made if it is missing, into which each "
+        "is written under its own name.",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Share several files out among the workers of a dask cluster."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Threads = Annotated[
@@ -130,7 +146,7 @@ def _dialects(
 
 @app.command("convert", short_help="Convert the tensors of a file to another format.")
 def _convert(
-    source: Input,
+    sources: Inputs,
     output: Output,
     to: Annotated[
         str,
@@ -143,21 +159,22 @@ def _convert(
     nan: NanRule = None,
     subnormals: SubnormalsRule = None,
     dialect: DialectRule = None,
+    dask: Dask = None,
     force: Force = False,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert every float tensor of a file to another format, each number rounded once; others are kept."""
+    """Convert every float tensor of files to another format, each number rounded once; others are kept."""
     from bitquant.cli import convert
 
     rules: dict[str, Any] = {"rounding": rounding, "overflow": overflow, "nan": nan, "subnormals": subnormals}
     rules["dialect"] = dialect
-    convert.run(source, output, to, force, as_json, threads=threads, **rules)
+    convert.run(sources, output, to, force, as_json, dask, threads=threads, **rules)
 
 
 @app.command("quantize", short_help="Quantize the tensors of a file to integers.")
 def _quantize(
-    source: Input,
+    sources: Inputs,
     output: Output,
     scheme: Annotated[
         str | None,
@@ -230,19 +247,17 @@ def _quantize(
     worst: Annotated[
         int | None, typer.Option(metavar="N", help="Show only the N tensors of lowest SQNR, the worst first.")
     ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Share the files of an index out among the workers of a dask cluster."),
-    ] = None,
+    dask: Dask = None,
     force: Force = False,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quantize every float tensor of a file to integer codes, and print what it cost.
+    """Quantize every float tensor of files to integer codes, and print what it cost.
 
     IN may be of any size: it is read piece by piece. IN and OUT may be indices (model.safetensors.index.json) of
-    several files; a run that was stopped then goes on after the last whole file when it is started again. With --dask
-    tcp://HOST:PORT each file is quantized by a worker, which has to see the same folders; what is written is the same.
+    several files, or several IN go into a folder; a run that was stopped then goes on after the last whole file when it
+    is started again. With --dask tcp://HOST:PORT each file is quantized by a worker, which has to see the same folders;
+    what is written is the same.
     """
     from bitquant.cli import quantize
 
@@ -262,7 +277,7 @@ def _quantize(
     }
     words = {word: value for word, value in words.items() if value is not None}
     chosen = (recipe, rules or [], only or [], skip or [])
-    quantize.run(source, output, words, *chosen, layout, worst, force, verify, as_json, threads, dask)
+    quantize.run(sources, output, words, *chosen, layout, worst, force, verify, as_json, threads, dask)
 
 
 @app.command("explain", cls=Lists, short_help="Show one number's rounding step by step: bits, neighbours, error.")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from bitquant.cli.show import Part, Screen, number, print_json, size
-from bitquant.cli.tensors import kept_line, progress
-from bitquant.files import Options, Recipe, Result, Run, quantize_file, read_recipe, rule
+from bitquant.cli.tensors import given, input_of, kept_line, labels, progress, runs_line, workers
+from bitquant.files import Options, Recipe, Result, quantize_file, read_recipe, rule
 
 _HEADS = ("tensor", "shape", "bytes", "step", "zero", "mse", "max error", "SQNR dB", "clipped", "cosine")
 _LEAD = 3  # the columns that say what the tensor is; the others are figures
 
 
 def run(
-    source: Path,
+    sources: list[Path],
     output: Path,
     words: dict[str, Any],
     recipe: Path | None,
@@ -35,33 +34,26 @@ def run(
     """Quantize, write, and say what happened."""
     chosen = _chosen(words, recipe, rules, only, skip)
     options: dict[str, Any] = {"overwrite": force, "verify": verify, "threads": threads}
-    with progress("quantizing") as start, _workers(dask) as run:
-        result = quantize_file(source, output, chosen, layout, **options, start=start, run=run)
-    totals = _totals(result.rows)
+    with progress("quantizing") as start, workers(dask) as run:
+        result = quantize_file(given(sources, output), output, chosen, layout, **options, start=start, run=run)
+    names = labels(result.rows)
+    totals = _totals(result.rows, names)
     if as_json:
         left = [{"name": name, "reason": why} for name, why in result.kept.items()]
         print_json(
             {
-                "input": str(source),
+                "input": input_of(sources),
                 "output": str(output),
                 "layout": layout,
                 "verified": verify,
                 "tensors": result.rows,
                 "kept": left,
                 "totals": totals,
+                "left": result.left,
             }
         )
         return
-    _show(result, totals, output, worst, verify)
-
-
-def _workers(address: str | None) -> AbstractContextManager[Run | None]:
-    """What shares the files of an index out among the workers of a dask cluster, if there is one."""
-    if address is None:
-        return nullcontext()
-    from bitquant.dask import on_workers
-
-    return on_workers(address)
+    _show(result, names, totals, output, worst, verify)
 
 
 def _chosen(
@@ -83,25 +75,29 @@ def _chosen(
     return chosen
 
 
-def _totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    worst = min(rows, key=lambda row: float(row["sqnr_db"]))
-    largest = max(rows, key=lambda row: float(row["max_abs"]))
+def _totals(rows: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    worst, worst_name = min(zip(rows, names, strict=True), key=lambda pair: float(pair[0]["sqnr_db"]))
+    largest, largest_name = max(zip(rows, names, strict=True), key=lambda pair: float(pair[0]["max_abs"]))
     return {
         "tensors": len(rows),
         **{key: sum(row[key] for row in rows) for key in ("numbers", "bytes_before", "bytes_after")},
         "lowest_sqnr_db": worst["sqnr_db"],
-        "lowest_sqnr_tensor": worst["name"],
+        "lowest_sqnr_tensor": worst_name,
         "max_abs": largest["max_abs"],
-        "max_abs_tensor": largest["name"],
+        "max_abs_tensor": largest_name,
     }
 
 
-def _show(result: Result, totals: dict[str, Any], output: Path, worst: int | None, verified: bool) -> None:
+def _show(
+    result: Result, names: list[str], totals: dict[str, Any], output: Path, worst: int | None, verified: bool
+) -> None:
     screen = Screen()
-    rows = result.rows if worst is None else sorted(result.rows, key=lambda row: float(row["sqnr_db"]))[:worst]
-    notes = any(row["note"] for row in rows)
+    rows = list(zip(result.rows, names, strict=True))
+    if worst is not None:
+        rows = sorted(rows, key=lambda pair: float(pair[0]["sqnr_db"]))[:worst]
+    notes = any(row["note"] for row, _ in rows)
     heads = (*_HEADS[:_LEAD], *([""] if notes else []), *_HEADS[_LEAD:])
-    screen.table(heads, [_cells(row, notes) for row in rows], lead=_LEAD + notes)
+    screen.table(heads, [_cells(row, name, notes) for row, name in rows], lead=_LEAD + notes)
     if len(rows) < len(result.rows):
         screen.note(f"the {len(rows)} of lowest SQNR, of {len(result.rows)}")
     kept_line(screen, list(result.kept.items()))
@@ -114,19 +110,18 @@ def _show(result: Result, totals: dict[str, Any], output: Path, worst: int | Non
         f"lowest SQNR {totals['lowest_sqnr_db']:.1f} dB in {totals['lowest_sqnr_tensor']}, "
         f"largest error {number(totals['max_abs'])} in {totals['max_abs_tensor']}"
     )
-    if result.resumed:
-        screen.line(f"{result.resumed} files were whole from an earlier run that was stopped")
+    runs_line(screen, result)
     if verified:
         screen.line("verified: what was written gives the same numbers, bit for bit")
     screen.line("written: ", (str(output), "green"))
 
 
-def _cells(row: dict[str, Any], notes: bool) -> list[Part]:
+def _cells(row: dict[str, Any], name: str, notes: bool) -> list[Part]:
     step, zero = row["step"], row["zero_point"]
     if isinstance(zero, list):
         zero = str(zero[0]) if zero[0] == zero[1] else f"{zero[0]}…{zero[1]}"
     return [
-        (row["name"], "cyan"),
+        (name, "cyan"),
         size(row["shape"]),
         f"{row['bytes_before']:,} → {row['bytes_after']:,}",
         *([(row["note"], "dim")] if notes else []),

@@ -7,10 +7,10 @@ numbers. Nothing here pickles, and nothing here rounds.
 
 from bitquant.files.converting import FLAGS, convert_file
 from bitquant.files.layouts import LAYOUTS
-from bitquant.files.model import Result
+from bitquant.files.model import Result, Run
 from bitquant.files.output import check_place, replaced
 from bitquant.files.quantized import Stored, load_quantized, save_quantized
-from bitquant.files.quantizing import Run, quantize_file
+from bitquant.files.quantizing import quantize_file
 from bitquant.files.recipe import Options, Recipe, Rule, read_recipe, rule
 from bitquant.files.sink import Planned, Sink
 from bitquant.files.source import Entry, Source

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bitquant.calibrate import calibrate
 from bitquant.errors import BitquantError
-from bitquant.files.model import Result, floats_of
+from bitquant.files.model import Result, check_floats
 from bitquant.files.onnx import ONNXSource, library, load_model
 from bitquant.files.output import check_place, replaced
 from bitquant.files.recipe import Options
@@ -58,7 +58,7 @@ def quantize_model(
     given = {value.name for value in graph.input}
     nodes, parts, replaced_names, checks = [], [], set(), []
     with ONNXSource(source) as opened:
-        floats_of(opened)
+        check_floats(source, [opened])
         advance = start(sum(entry.nbytes for entry in opened.tensors.values()))
         for name, entry in opened.tensors.items():
             options = chosen(name)

@@ -8,20 +8,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 from bitquant.files.layouts import LAYOUTS, Layout
-from bitquant.files.model import Plan, Result, check_target, copy, floats_of, write_all, write_one
-from bitquant.files.output import check_place, replaced
+from bitquant.files.loose import given, named, opened
+from bitquant.files.model import Plan, Result, Run, check_floats, check_target, copy, share_out, write_all, write_one
+from bitquant.files.output import check_place
 from bitquant.files.recipe import Options
 from bitquant.files.sink import Planned, Sink
 from bitquant.files.slabs import Slab
@@ -33,14 +34,11 @@ from bitquant.quantize.quantized import Quantized
 from bitquant.quantize.report import Error, Tally, figures, tally
 from bitquant.rules import choose
 
-__all__ = ["Run", "quantize_file"]
-
-# Calls a function with each pair of paths, wherever, and yields the first of each pair that is done.
-Run: TypeAlias = Callable[[Callable[[Path, Path], None], list[tuple[Path, Path]]], Iterable[Path]]
+__all__ = ["quantize_file"]
 
 
 def quantize_file(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     chosen: Callable[[str], Options | str],
     layout: str = "bitquant",
@@ -51,13 +49,14 @@ def quantize_file(
     start: Callable[[int], Advance] = lambda steps: lambda name, done: None,
     run: Run | None = None,
 ) -> Result:
-    """Quantize the float tensors of a file, or of all files of an index, into another, in bounded memory.
+    """Quantize the float tensors of a file, of all files of an index, or of a list, in bounded memory.
 
     Parameters
     ----------
     source, output : path
         Files of tensors; or two that end in `.index.json`; or two that end in `.onnx`, of which the second has the
-        codes of the first one's initialisers, and nodes that dequantize them.
+        codes of the first one's initialisers, and nodes that dequantize them; or a list of `.safetensors` and `.npz`
+        files, and a folder, made if it is missing, into which each is written under its own name.
     chosen : callable
         Name to `Options`, or to a text that says why the tensor is kept as it is.
     layout : {"bitquant", "compressed-tensors"}
@@ -70,8 +69,9 @@ def quantize_file(
     start : callable
         Is given the bytes that there are to deal with, and gives what is called with a name and bytes at each step.
     run : callable, optional
-        For an index: is given a function and a list of (file, place), calls it with each pair, here or on another
-        machine that has the same files, and yields the files as they are done: `bitquant.dask.on_workers` makes one.
+        For several files: is given a function and a list of (file, place), calls it with each pair, here or on
+        another machine that has the same files, and yields the files as they are done: `bitquant.dask.on_workers`
+        makes one.
 
     Returns
     -------
@@ -97,51 +97,73 @@ def quantize_file(
            [ 30, 127]], dtype=int8)
     >>> result.rows[0]["steps"], result.rows[0]["bits"]
     (2, 8)
+
+    Several files go into a folder. A name that is in two of them is that of two tensors:
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = [os.path.join(folder, name) for name in ("a.npz", "b.npz")]
+    ...     for k, path in enumerate(files, 1):
+    ...         write_tensors(path, {"w": np.float32([k, 127 * k])})
+    ...     result = quantize_file(files, os.path.join(folder, "int8"), lambda name: Options())
+    ...     load_quantized(os.path.join(folder, "int8", "b.npz"))[0]["w"].codes
+    array([  1, 127], dtype=int8)
+    >>> [(row["file"], row["name"], row["step"]) for row in result.rows]
+    [('a.npz', 'w', 1.0), ('b.npz', 'w', 2.0)]
     """
     choose("layout", layout, dict.fromkeys(LAYOUTS, ""))
     check_threads(threads)
-    source, output = Path(source), Path(output)
-    if output.name.lower().endswith(".onnx"):
+    source, output = given(source), Path(output)
+    if isinstance(source, Path) and output.name.lower().endswith(".onnx"):
         from bitquant.files.qdq import quantize_model  # opened for models alone
 
         return quantize_model(source, output, chosen, _row_of_whole, overwrite=overwrite, verify=verify, start=start)
-    check_target(source, output, overwrite)
-    with open_tensors(source) as opened:
-        floats_of(opened)
-        plans = [_Quantization.of(part, chosen, layout, verify, threads) for part in opened.parts]
+    check_target(source, output, overwrite, several=True)
+    with opened(source) as parts:
+        check_floats(source, parts)
+        plans = [_Quantization.of(part, chosen, layout, verify, threads) for part in parts]
         if not any(plan.works for plan in plans):
-            raise BitquantError(f"no tensor of {source} is left to quantize: give other --only and --skip patterns")
-        texts = _texts(plans, output.parent, source.parent, overwrite)
-        elsewhere = (
-            None if run is None else partial(_share_out, run, partial(quantize_part, chosen, layout, verify, threads))
-        )
-        result = write_all(source, output, plans, overwrite, start, elsewhere)
-    for name, text in texts.items():
-        with replaced(output.parent / name, overwrite=True) as file:
-            file.write(text.encode())
-    return result
+            raise BitquantError(
+                f"no tensor of {named(source)} is left to quantize: give other --only and --skip patterns"
+            )
+        texts = _texts(plans, output if isinstance(source, list) else output.parent, overwrite)
+        one = partial(quantize_part, chosen, layout, verify, threads)
+        elsewhere = None if run is None else partial(share_out, run, one)
+        return write_all(source, output, plans, overwrite, start, texts, elsewhere)
 
 
 def quantize_part(
     chosen: Callable[[str], Options | str], layout: str, verify: bool, threads: int | None, source: Path, place: Path
 ) -> None:
-    """Quantize one file of an index to its place in the folder where the model is put together."""
-    with open_tensors(source) as opened:
-        write_one(_Quantization.of(opened, chosen, layout, verify, threads), place, lambda name, done: None)
+    """Quantize one of several files to its place in the folder where they are put together."""
+    with open_tensors(source) as one:
+        write_one(_Quantization.of(one, chosen, layout, verify, threads), place, lambda name, done: None)
 
 
-def _share_out(run: Run, one: Callable[[Path, Path], None], todo: list[tuple[Plan, Path]], advance: Advance) -> None:
-    steps = {plan.source.path.resolve(): plan.steps for plan, _ in todo}
-    for path in run(one, [(plan.source.path.resolve(), place.resolve()) for plan, place in todo]):
-        advance(path.name, steps[path])
+def _texts(plans: list[_Quantization], folder: Path, overwrite: bool) -> dict[str, str]:
+    """Files of text that the layout wants beside the output; they are not replaced unless that is allowed.
 
-
-def _texts(plans: list[_Quantization], folder: Path, origin: Path, overwrite: bool) -> dict[str, str]:
-    """Files of text that the layout wants beside the output; they are not replaced unless that is allowed."""
+    They describe all files together, which therefore have to be parts of one model.
+    """
     works = {name: work for plan in plans for name, work in plan.works.items()}
+    origin, *others = {plan.source.path.parent.resolve(): plan.source.path.parent for plan in plans}.values()
     texts = plans[0].layout.beside(works, [name for plan in plans for name in plan.kept], origin)
     for name in texts:
-        check_place(folder / name, overwrite, origin / name)
+        if others:
+            raise BitquantError(
+                f"one {name} describes the files of one folder, and these lie in {origin} and in {others[0]}: quantize "
+                "them one after the other, into folders of their own"
+            )
+        where: dict[str, Path] = {}
+        for plan in plans:
+            for tensor in plan.source.tensors:
+                if tensor in where:
+                    raise BitquantError(
+                        f"{tensor!r} is in {where[tensor]} and in {plan.source.path}, and one {name} describes both "
+                        "files: quantize them one after the other, into folders of their own"
+                    )
+                where[tensor] = plan.source.path
+        if folder.is_dir():
+            check_place(folder / name, overwrite, origin / name)
     return texts
 
 
@@ -189,9 +211,16 @@ class _Quantization(Plan):
     def told(self) -> list[Any]:
         """What makes two runs the same run."""
         chosen = [(name, repr(asdict(work.options))) for name, work in self.works.items()]
-        return [type(self.layout).__name__, chosen, sorted(self.kept.items())]
+        return [type(self.layout).__name__, chosen, sorted(self.kept.items()), self.verify]
 
-    def write(self, output: Path, overwrite: bool, advance: Advance, result: Result) -> None:
+    def write(
+        self,
+        output: Path,
+        overwrite: bool,
+        advance: Advance,
+        result: Result,
+        beside: Mapping[Path, str] | None = None,
+    ) -> None:
         """Quantize, write, and read back if that is asked for."""
         planned: list[Planned] = []
         for name, entry in self.source.tensors.items():
@@ -201,7 +230,7 @@ class _Quantization(Plan):
         room = self.layout.room(self.works)
         with (
             ThreadPoolExecutor(workers) as pool,
-            create_tensors(output, planned, self.source.metadata, overwrite, room) as sink,
+            create_tensors(output, planned, self.source.metadata, overwrite, room, beside) as sink,
         ):
             for name, entry in self.source.tensors.items():
                 if name in self.works:

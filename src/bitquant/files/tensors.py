@@ -114,6 +114,7 @@ def create_tensors(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
     room: int = 0,
+    beside: Mapping[Path, str] | None = None,
 ) -> Iterator[Sink]:
     """Write a file of tensors piece by piece, whole or not at all: an interruption leaves what was there before.
 
@@ -129,6 +130,8 @@ def create_tensors(
         Replace a file that is there.
     room : int
         Bytes by which the metadata may grow; beyond that the tensors are moved, which takes time.
+    beside : mapping of Path to str, optional
+        Texts that describe the file: they take their places right before it does.
 
     Yields
     ------
@@ -157,7 +160,7 @@ def create_tensors(
     plan = list(planned)
     check_plan(Path(path), plan)
     check_metadata(Path(path), metadata or {})
-    with replaced(path, overwrite) as file:
+    with replaced(path, overwrite, beside) as file:
         sink: Sink = made(file, Path(path), plan, metadata or {}, room)
         try:
             yield sink
