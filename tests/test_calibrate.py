@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bitquant as bq
+from bitquant.calibrate import channels, lp
 from bitquant.calibrate.entropy import best_edge, histogram
 from bitquant.calibrate.front import METHODS
 from bitquant.calibrate.numbers import numbers_of
@@ -278,8 +279,8 @@ def test_entropy_is_the_rule_written_out(bins, levels, seed):
     draw = np.random.default_rng(seed)
     x = (draw.standard_t(3, 3000) if seed % 2 else draw.normal(size=300)).astype(np.float32)
     numbers = numbers_of(x, bq.FP32, True, None, 0)
-    counts = histogram(numbers, bins)
     largest = max(abs(v) for v in values(x))
+    counts = histogram(numbers, largest, bins)
     expected = np.zeros(bins, np.int64)
     for value in values(x):
         expected[min(int(abs(value) * bins / largest), bins - 1)] += 1
@@ -296,7 +297,7 @@ def test_entropy_is_the_rule_written_out(bins, levels, seed):
 
 def test_entropy_counts_numbers_on_edges_exactly():
     x = np.arange(0, 13, dtype=np.float32) / 3
-    counts = histogram(numbers_of(x, bq.FP32, True, None, 0), 12)
+    counts = histogram(numbers_of(x, bq.FP32, True, None, 0), Fraction(float(x[-1])), 12)
     inside = [int(abs(v) * 12 / values(x)[-1]) for v in values(x)]
     assert counts.tolist() == np.bincount([min(k, 11) for k in inside], minlength=12).tolist()
 
@@ -318,8 +319,11 @@ def test_entropy_cuts_an_outlier_as_onnxruntime_does():
 # --- lp -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 150])
 @pytest.mark.parametrize("p", [1, 2, 3.5])
-def test_lp_takes_the_best_of_its_candidates(p):
+def test_lp_takes_the_best_of_its_candidates(monkeypatch, p, piece):
+    monkeypatch.setattr(channels, "PIECE", piece)
+    monkeypatch.setattr(lp, "_CHUNK", min(piece, 60))
     x = np.random.default_rng(9).standard_t(2, 400).astype(np.float32)
     found = bq.calibrate(x, "lp", bits=3, p=p, candidates=20)
     weights = np.where(np.abs(x) > 3, 50, 1)

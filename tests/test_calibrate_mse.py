@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import bitquant as bq
 from bitquant.calibrate import levels as levels_module
 from bitquant.calibrate import search
+from bitquant.calibrate.channels import Channels
 from bitquant.data import load_digits_model
 from calibrating import assert_certified, error, grid, local_minima, values
 from quantizing import FLOATS, SMALL_FLOATS, array_of
@@ -227,7 +228,7 @@ def test_the_size_of_cells_changes_nothing(few, monkeypatch):
 def test_the_bound_lies_below_the_error_everywhere():
     draw = np.random.default_rng(8)
     x = draw.normal(size=200).astype(np.float32)
-    numbers = next(bq.calibrate.__globals__["Channels"].of(x, None, None, None, None, "raise").numbers(False))
+    numbers = next(iter(Channels.of(x, None, None, None, None, "raise"))).numbers(False)
     target = levels_module.of_grid(bq.quantize(x, "asymmetric", bits=4).grid, 3)
     curve = search.Curve(numbers, target)
     for low, ratio in itertools.product(np.geomspace(1e-3, 3, 30), (1.0001, 1.01, 1.3, 4.0)):

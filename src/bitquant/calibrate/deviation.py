@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bitquant.calibrate.channels import Numbered, Pair, Target
 from bitquant.calibrate.exact import Sums
@@ -17,7 +21,7 @@ CENTRES = {"zero": "the root of the mean square", "mean": "the standard deviatio
 _DIGITS = 128
 
 
-def ranges(channels: Numbered, target: Target, *, deviations: Any = 3, centre: Any = None) -> list[Pair]:
+def ranges(channels: Iterable[Numbered], target: Target, *, deviations: Any = 3, centre: Any = None) -> list[Pair]:
     """The range of each channel: mean and variance are exact, and the root is rounded once, to FP64."""
     centre = ("zero" if target.symmetric else "mean") if centre is None else centre
     choose("centre", centre, CENTRES)
@@ -25,8 +29,8 @@ def ranges(channels: Numbered, target: Target, *, deviations: Any = 3, centre: A
     if reach <= 0:
         raise BitquantError(f"deviations={deviations!r} is not possible: give a positive number")
     found = []
-    for numbers in channels.numbers(False):
-        mass, first, second = moments(numbers)
+    for channel in channels:
+        mass, first, second = channel.added(False, moments)
         if not mass:
             raise BitquantError("all weights of a channel are zero, so it has no range: at least one number must count")
         mean = first / mass if centre == "mean" else Fraction(0)
@@ -37,15 +41,15 @@ def ranges(channels: Numbered, target: Target, *, deviations: Any = 3, centre: A
     return found
 
 
-def moments(numbers: Numbers) -> tuple[int, Fraction, Fraction]:
-    """Σ w, Σ w·x and Σ w·x², in units of the weights, exactly."""
+def moments(numbers: Numbers) -> NDArray[Any]:
+    """Σ w, Σ w·x and Σ w·x², in units of the weights, exactly: an integer and two Fractions, which add up."""
     mass, first, second = numbers.zeros, Fraction(0), Fraction(0)
     for sign, magnitudes in zip((1, -1), numbers.sides, strict=True):
         sums = Sums(magnitudes, (), True)
         mass += sums.mass[0]
         first += sign * sums.moment[0] * Fraction(2) ** sums.unit
         second += sums.square * Fraction(2) ** (2 * sums.unit)
-    return mass, first, second
+    return np.array([mass, first, second], object)
 
 
 def root(value: Fraction) -> Fraction:

@@ -9,7 +9,9 @@ P and Q diverge least; of equal ones the largest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,12 @@ ZEROS = {
 
 
 def ranges(
-    channels: Numbered, target: Target, *, bins: Any = 2048, levels: Any = 128, zeros: Any = "as_neighbours"
+    channels: Iterable[Numbered],
+    target: Target,
+    *,
+    bins: Any = 2048,
+    levels: Any = 128,
+    zeros: Any = "as_neighbours",
 ) -> list[Pair]:
     """The symmetric range of each channel; in the asymmetric scheme cut to where numbers are."""
     bins, levels = _count("bins", bins), _count("levels", levels)
@@ -37,29 +44,27 @@ def ranges(
     if levels > bins:
         raise BitquantError(f"levels={levels} is more than bins={bins}: give at least as many bins")
     found = []
-    for numbers, (least, most) in zip(channels.numbers(True), channels.ranges(), strict=True):
-        largest = numbers.largest(0)
-        counts = histogram(numbers, bins) if largest else np.zeros(bins, np.int64)
+    for channel in channels:
+        largest = channel.largest
+        counts = np.zeros(bins, np.int64)
+        if largest:
+            counts += channel.added(True, partial(histogram, largest=largest, bins=bins))
         if zeros == "as_neighbours":
             counts[:1] = counts[1:2].sum()
         high = largest * best_edge(counts, levels) / bins
-        found.append((-high, high) if target.symmetric else (max(-high, least), min(high, most)))
+        found.append((-high, high) if target.symmetric else (max(-high, channel.low), min(high, channel.high)))
     return found
 
 
-def histogram(numbers: Numbers, bins: int) -> NDArray[np.int64]:
-    """How many magnitudes lie in each of `bins` bins of equal width from 0 to the largest, which is in the last one.
+def histogram(numbers: Numbers, largest: Fraction, bins: int) -> NDArray[np.int64]:
+    """How many magnitudes lie in each of `bins` bins of equal width from 0 to `largest`, which is in the last one.
 
     A number on an edge belongs to the bin above it. Exact: edges are rationals.
     """
     magnitudes = numbers.sides[0]
     keys = magnitudes.keys
-    fmt = FP32 if keys.dtype.itemsize == 4 else FP64
-    largest = numbers.largest(0)
-    # The number of keys below an edge is the place of the smallest number of the format that is not below it.
-    edges = [largest * k / bins for k in range(1, bins)]
-    first = [_at_least(edge, fmt) for edge in edges]
-    cuts = np.concatenate([[0], np.searchsorted(keys, np.array(first, keys.dtype)), [keys.size]]).astype(np.int64)
+    first = _firsts(largest, bins, FP32 if keys.dtype.itemsize == 4 else FP64)
+    cuts = np.concatenate([[0], np.searchsorted(keys, first), [keys.size]]).astype(np.int64)
     if magnitudes.weights is None:
         counts = np.diff(cuts)
     else:
@@ -92,6 +97,12 @@ def _divergence(counts: NDArray[np.int64], filled: NDArray[np.bool_], clipped: i
     reference[-1] += clipped
     p, q = reference[filled] / (inside + clipped), merged[group][filled] / inside
     return float(np.sum(p * np.log(p / q)))
+
+
+@lru_cache(maxsize=4)  # the same for all pieces of a channel
+def _firsts(largest: Fraction, bins: int, fmt: Format) -> NDArray[Any]:
+    """For each bin but the first, the code of the smallest number in it."""
+    return np.array([_at_least(largest * k / bins, fmt) for k in range(1, bins)], fmt.code_dtype)
 
 
 def _at_least(value: Fraction, fmt: Format) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
 from bitquant.calibrate.calibration import Calibration, of_ranges, of_steps
-from bitquant.calibrate.channels import Channels, Target
+from bitquant.calibrate.channels import DIGIT, Channel, Channels, Target
 from bitquant.errors import BitquantError
 from bitquant.formats import Format, format
 from bitquant.quantize.parameters import SCHEMES, Grid
@@ -19,18 +20,25 @@ Nonfinite = Literal["raise", "saturate"]
 
 @dataclass(frozen=True)
 class Row:
-    """A method: what it does, the file that does it, which options it takes, and whether it knows weights."""
+    """A method: what it does, the file that does it, which options it takes, and whether it knows weights.
+
+    `walks` says how often at most it goes through numbers whose extremes are known and that take so many bits.
+    """
 
     what: str
     file: str
     options: tuple[str, ...] = ()
     weighted: bool = False
+    walks: Callable[[int], int] = lambda bits: 1
 
 
 METHODS: dict[str, Row] = {
-    "minmax": Row("the extremes of the numbers", "minmax"),
+    "minmax": Row("the extremes of the numbers", "minmax", walks=lambda bits: 0),
     "percentile": Row(
-        "an order statistic of |x|, or of both tails", "percentile", ("percentile", "tails", "interpolation")
+        "an order statistic of |x|, or of both tails",
+        "percentile",
+        ("percentile", "tails", "interpolation"),
+        walks=lambda bits: bits // DIGIT,
     ),
     "entropy": Row("least Kullback-Leibler divergence of a histogram", "entropy", ("bins", "levels", "zeros")),
     "std": Row("so many standard deviations", "deviation", ("deviations", "centre"), True),
@@ -115,7 +123,8 @@ def calibrate(
     Notes
     -----
     The optimum of ``"mse"`` is the least error over all positive real steps (and over all zero points that are codes),
-    found by sorting: O(n log n), and a few bytes of memory for each number.
+    found by sorting: O(n log n), and a few bytes of memory for each number; of formats of up to 16 bits the different
+    numbers alone are sorted. The other methods take memory for a million numbers, however many there are.
 
     Examples
     --------
@@ -132,16 +141,21 @@ def calibrate(
     >>> bq.calibrate(x, "percentile", percentile=80).range
     Range(low=-0.55, high=0.55)
     """
-    choose("method", method, {name: row.what for name, row in METHODS.items()})
+    row = row_of(method, options)
     choose("nonfinite", nonfinite, _NONFINITE)
-    row = METHODS[method]
-    check_options(method, options)
     if weights is not None and not row.weighted:
         raise BitquantError(f"method={method!r} knows no weights: 'mse', 'std' and 'lp' do")
     target = target_of(scheme, bits, signed, narrow, codebook, include_zero, step_format)
     channels = Channels.of(x, axis, group_size, block_shape, weights, nonfinite)
-    shape = channels.granularity.parameter_shape
-    work = import_module(f"bitquant.calibrate.{row.file}")  # a method's own room is opened when it is asked for
+    return calibrated(channels, channels.granularity.parameter_shape, method, target, options)
+
+
+def calibrated(
+    channels: Iterable[Channel], shape: tuple[int, ...], method: str, target: Target, options: Mapping[str, Any]
+) -> Calibration:
+    """Find the range of each of some channels, of which there are so many along each dimension."""
+    # A method's own room is opened when it is asked for.
+    work = import_module(f"bitquant.calibrate.{METHODS[method].file}")
     if method != "mse":
         return of_ranges(method, target, shape, work.ranges(channels, target, **options))
     certificates = work.calibrated(channels, target, **options)
@@ -149,7 +163,14 @@ def calibrate(
     return of_steps(method, target, shape, steps, zero_points, certificates)
 
 
-def check_options(method: str, options: dict[str, Any]) -> None:
+def row_of(method: str, options: Mapping[str, Any]) -> Row:
+    """The row of a method, which has these options."""
+    choose("method", method, {name: row.what for name, row in METHODS.items()})
+    check_options(method, options)
+    return METHODS[method]
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
     """Raise BitquantError for an option that a method does not have."""
     for name in options:
         if name not in METHODS[method].options:
@@ -175,4 +196,4 @@ def target_of(
     return target
 
 
-__all__ = ["METHODS", "calibrate", "check_options", "target_of"]
+__all__ = ["METHODS", "calibrate", "calibrated", "check_options", "row_of", "target_of"]

@@ -7,7 +7,6 @@ add up exactly, whatever range their numbers come from, and in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -93,11 +92,10 @@ class Histogram:
         half = np.uint64(1) << np.uint64(51 - self.significand_bits)
         return np.where(bits << np.uint64(1) == 0, bits, bits + half).view(np.float64), counts
 
-    def numbers(self, folded: bool) -> Iterator[Numbers]:
-        """Each channel's bins, as numbers in their middles with a weight each."""
-        for channel in range(self.channels):
-            middles, counts = self.middles(channel)
-            yield numbers_of(middles, FP64, folded, counts.astype(np.uint64), 0)
+    def numbers(self, channel: int, folded: bool) -> Numbers:
+        """A channel's bins, as numbers in their middles with a weight each."""
+        middles, counts = self.middles(channel)
+        return numbers_of(middles, FP64, folded, counts.astype(np.uint64), 0)
 
     def blur(self) -> list[Fraction]:
         """For each channel Σ (half of the width of a number's bin)²: how far the middles may lie from the numbers."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bitquant.calibrate.channels import Numbered, Pair, Target
 
 
-def ranges(channels: Numbered, target: Target) -> list[Pair]:
+def ranges(channels: Iterable[Numbered], target: Target) -> list[Pair]:
     """The range of each channel; the symmetric scheme makes it symmetric afterwards."""
-    return channels.ranges()
+    return [(channel.low, channel.high) for channel in channels]
 
 
 __all__ = ["ranges"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -19,12 +19,12 @@ from bitquant.calibrate.search import Interval, Search
 from bitquant.errors import BitquantError
 
 
-def calibrated(channels: Numbered, target: Target, *, zero_points: Any = None) -> list[Certificate]:
+def calibrated(channels: Iterable[Numbered], target: Target, *, zero_points: Any = None) -> list[Certificate]:
     """The best step of each channel, and the best zero point in the asymmetric scheme."""
     candidates = _candidates(target, zero_points)
     folded = all(levels.symmetric for levels in candidates)
     find = optimum if target.step_format is None else partial(optimum_in, fmt=target.step_format)
-    return [find(numbers, candidates) for numbers in channels.numbers(folded)]
+    return [find(channel.numbers(folded), candidates) for channel in channels]
 
 
 def _candidates(target: Target, zero_points: Any) -> list[Levels]:

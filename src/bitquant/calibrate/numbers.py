@@ -16,7 +16,6 @@ from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format
 from bitquant.kernels.sweep import Magnitudes
 
-_CHUNK = 1 << 20
 _RUN = 64  # so many equal numbers are kept apart
 _WEIGHT_BITS = 62
 
@@ -55,14 +54,32 @@ class Numbers:
 
 def numbers_of(array: Array, source: Format, folded: bool, weights: NDArray[np.uint64] | None, unit: int) -> Numbers:
     """The finite numbers of a contiguous one-dimensional array; `folded` leaves the signs out."""
-    counts: NDArray[np.uint64] | None
     if array.dtype.itemsize <= 2 and weights is None:
-        bits, counts = _counted(array, source)
-    else:
-        carrier, widen = plans.to_carrier(source)
-        word = np.dtype(f"u{carrier.code_dtype.itemsize}")
-        bits = array.view(word) if widen is None else convert(array, carrier, source).view(word)
-        bits, counts = (bits.copy() if widen is None else bits), weights
+        return of_counts(counts_of(array), source, folded)
+    return of_words(words_of(array, source).copy(), folded, weights, unit)
+
+
+def counts_of(array: Array) -> NDArray[np.int64]:
+    """How often each code of a format of up to 16 bits occurs in a contiguous array."""
+    size = array.dtype.itemsize
+    return np.bincount(array.view(f"u{size}"), minlength=1 << (8 * size)).astype(np.int64, copy=False)
+
+
+def words_of(array: Array, source: Format) -> NDArray[Any]:
+    """The numbers of a contiguous array as bits of FP32, or of FP64 where FP32 does not hold them all."""
+    carrier, widen = plans.to_carrier(source)
+    return (array if widen is None else convert(array, carrier, source)).view(f"u{carrier.code_dtype.itemsize}")
+
+
+def of_counts(counts: NDArray[np.int64], source: Format, folded: bool) -> Numbers:
+    """The finite numbers of a format of up to 16 bits whose codes occur so often."""
+    present = np.flatnonzero(counts)
+    codes = present.astype(f"u{source.array_dtype.itemsize}").view(source.array_dtype)
+    return of_words(convert(codes, FP64, source).view(np.uint64), folded, counts[present].astype(np.uint64), 0)
+
+
+def of_words(bits: NDArray[Any], folded: bool, counts: NDArray[np.uint64] | None, unit: int) -> Numbers:
+    """The finite numbers with these bits, which are overwritten, and how much each counts."""
     sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
     if folded:
         bits &= ~sign
@@ -99,7 +116,7 @@ def parts(key: int, word: int) -> tuple[int, int]:
 
 
 def whole_weights(weights: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.uint64], int]:
-    """Weights as integers times a power of two."""
+    """Weights as integers times a power of two, in one dimension."""
     array = np.asarray(weights)
     if array.shape != shape:
         raise BitquantError(f"weights have shape {array.shape}, x has {shape}: give one for each number")
@@ -136,17 +153,6 @@ def whole_weights(weights: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.uint
 def _is_minus_zero(bits: NDArray[np.uint64]) -> bool:
     """Whether everything from infinity upwards in the order of the bits is −0."""
     return bool((bits[bits >= np.uint64(0x7FF0000000000000)] == np.uint64(1 << 63)).all())
-
-
-def _counted(array: Array, source: Format) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The different numbers of a format of up to 16 bits, as FP64 bits, and how often each occurs."""
-    words = array.view(f"u{array.dtype.itemsize}")
-    counts = np.zeros(1 << (8 * array.dtype.itemsize), np.int64)
-    for start in range(0, words.size, _CHUNK):
-        counts += np.bincount(words[start : start + _CHUNK], minlength=counts.size)
-    present = np.flatnonzero(counts)
-    values = convert(present.astype(words.dtype).view(array.dtype), FP64, source)
-    return values.view(np.uint64), counts[present].astype(np.uint64)
 
 
 def _merged(

@@ -200,7 +200,7 @@ class Observer:
             return of_ranges(self.method, self.target, self._shape, self._extremes())
         name = choose("method", "mse" if method is None else method, OVER_HISTOGRAMS)
         check_options(name, options)
-        seen = Seen(self._histogram, self._extremes())
+        seen = [Seen(self._histogram, channel, *ends) for channel, ends in enumerate(self._extremes())]
         if name == "mse":
             certificates = mse.calibrated(seen, self.target, **options)
             steps, points = [found.step for found in certificates], [found.zero_point for found in certificates]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeVar
 
 from bitquant.calibrate import deviation, entropy, minmax
 from bitquant.calibrate.channels import Pair, Target
@@ -12,6 +14,8 @@ from bitquant.calibrate.numbers import Numbers
 from bitquant.calibrate.percentile import INTERPOLATIONS, TAILS, fraction_of, ranks
 from bitquant.errors import BitquantError
 from bitquant.rules import choose
+
+T = TypeVar("T")
 
 OVER_HISTOGRAMS = {
     "mse": "least squared error of the bins' middles",
@@ -22,43 +26,56 @@ OVER_HISTOGRAMS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
 class Seen:
-    """A histogram and exact extremes, as the methods of calibration want numbers."""
+    """One channel of a histogram and its exact extremes, as the methods of calibration want numbers."""
 
-    def __init__(self, histogram: Histogram, pairs: list[Pair]) -> None:
-        self.histogram, self._pairs = histogram, pairs
+    histogram: Histogram
+    channel: int
+    low: Fraction
+    high: Fraction
 
-    def numbers(self, folded: bool) -> Iterator[Numbers]:
-        """Each channel's bins, as numbers in their middles."""
-        return self.histogram.numbers(folded)
+    @property
+    def largest(self) -> Fraction:
+        """The largest of the bins' middles, in magnitude."""
+        return self.numbers(True).largest(0)
 
-    def ranges(self) -> list[Pair]:
-        """The exact extremes of each channel."""
-        return self._pairs
+    def numbers(self, folded: bool) -> Numbers:
+        """The bins, as numbers in their middles."""
+        return self.histogram.numbers(self.channel, folded)
+
+    def added(self, folded: bool, see: Callable[[Numbers], T]) -> T:
+        """What a function makes of them."""
+        return see(self.numbers(folded))
 
 
 def percentiles(
-    seen: Seen, target: Target, *, percentile: Any = "99.9", tails: Any = "both", interpolation: Any = "inverted_cdf"
+    channels: Sequence[Seen],
+    target: Target,
+    *,
+    percentile: Any = "99.9",
+    tails: Any = "both",
+    interpolation: Any = "inverted_cdf",
 ) -> list[Pair]:
     """The outer ends of the bins in which order statistics lie, cut to the exact extremes."""
     choose("tails", tails, TAILS)
     if choose("interpolation", interpolation, INTERPOLATIONS) != "inverted_cdf":
         raise BitquantError("between bins there is nothing to interpolate: leave interpolation out")
     share = fraction_of(percentile)
-    histogram = seen.histogram.folded() if target.symmetric else seen.histogram
+    histogram = channels[0].histogram.folded() if target.symmetric else channels[0].histogram
     found = []
-    for channel, (least, most) in enumerate(seen.ranges()):
+    for channel, seen in enumerate(channels):
         n = histogram.size(channel)
         if target.symmetric:
             ((_, high),) = histogram.order_statistics(channel, [ranks(share, n, "inverted_cdf")[0]])
-            high = min(high, max(-least, most))
+            high = min(high, max(-seen.low, seen.high))
             found.append((-high, high))
             continue
         out = (1 - share) / 2 if tails == "both" else 1 - share
         first = 0 if tails == "upper" else ranks(out, n, "inverted_cdf")[0]
         last = n - 1 if tails == "lower" else ranks(1 - out, n, "inverted_cdf")[0]
         (low, _), (_, high) = histogram.order_statistics(channel, [first, last])
-        found.append((max(low, least), min(high, most)))
+        found.append((max(low, seen.low), min(high, seen.high)))
     return found
 
 

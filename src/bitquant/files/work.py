@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitquant import plans
 from bitquant.arrays import with_held_format
 from bitquant.calibrate import calibrate
+from bitquant.calibrate.channels import Channel, Weights, cut
+from bitquant.calibrate.front import calibrated, row_of, target_of
 from bitquant.errors import BitquantError
 from bitquant.files.recipe import Options
 from bitquant.files.slabs import Slab, Slabs
@@ -21,6 +25,7 @@ from bitquant.files.source import Entry, Source
 from bitquant.formats import Format, format
 from bitquant.quantize.extremes import check_found, joined, nonfinite_error, reach
 from bitquant.quantize.granularity import Granularity
+from bitquant.quantize.parameters import exact_numbers
 from bitquant.quantize.quantized import Quantized
 from bitquant.quantize.schemes import quantize
 
@@ -98,21 +103,41 @@ class Work:
 
     @property
     def passes(self) -> int:
-        """How often the numbers are read: twice where a range has to be found first."""
-        return 1 + (self.slabs.spanning and self.options.range is None)
+        """How often the numbers are read, at most: once more where their extremes are needed, and for a calibration."""
+        options = self.options
+        if not self.slabs.spanning or options.range is not None:
+            return 1
+        if options.calibrate is None or self.slabs.block is not None:
+            return 2
+        width = 8 * plans.to_carrier(format(self.entry.dtype))[0].code_dtype.itemsize
+        return 2 + row_of(options.calibrate, options.calibration).walks(width)
 
     def survey(self, pool: Executor, advance: Advance) -> None:
         """Find the range, where one is needed before the first number can be quantized."""
-        if self.passes == 1:
+        left = (self.passes - 1) * self.entry.nbytes
+        if not left:
             return
-        if self.options.calibrate is not None:
-            # A method of calibration looks at all numbers that share a scale.
-            with self._named():
+
+        def dealt_with(count: int) -> None:
+            nonlocal left
+            left -= count
+            advance(self.entry.name, count)
+
+        with self._named():
+            if self.options.calibrate is None:
+                self._limits = self._extremes(pool, dealt_with)
+            elif self.slabs.block is None:
+                target = target_of(codebook=None, **self._words)
+                channels = self._channels(pool, dealt_with)
+                self._limits = calibrated(channels, (), self.options.calibrate, target, self.options.calibration)
+            else:
+                # The numbers that share a scale lie apart, and there are many scales.
                 whole = self._numbers(self.source.array(self.entry.name))
-                block = None if self.slabs.block is None else self.granularity.block
-                self._limits = self._calibrated(whole, block)
-            advance(self.entry.name, self.entry.nbytes)
-            return
+                self._limits = self._calibrated(whole, self.granularity.block)
+        dealt_with(left)
+
+    def _extremes(self, pool: Executor, dealt_with: Callable[[int], None]) -> tuple[NDArray[np.float64], ...]:
+        """The least and the greatest number that share each scale, found in a walk."""
         lows: list[NDArray[np.float64]] = []
         highs: list[NDArray[np.float64]] = []
         for slab, (low, high, finite) in zip(
@@ -121,10 +146,27 @@ class Work:
             if not finite:
                 self._refuse_nonfinite()
             lows, highs = ([one] for one in joined([*lows, low], [*highs, high]))
-            advance(self.entry.name, self.share(slab))
-        with self._named():
-            check_found(lows[0], highs[0], self.granularity)
-        self._limits = lows[0], highs[0]
+            dealt_with(self.share(slab))
+        check_found(lows[0], highs[0], self.granularity)
+        return lows[0], highs[0]
+
+    def _channels(self, pool: Executor, dealt_with: Callable[[int], None]) -> Iterator[Channel]:
+        """All numbers as the one channel that they are; its extremes are found when it is asked for."""
+        low, high = (exact_numbers(end)[0] for end in self._extremes(pool, dealt_with))
+        entry = self.entry
+
+        def total(see: Callable[[NDArray[Any], Weights], A]) -> A:
+            def seen(ends: tuple[int, int]) -> tuple[int, A]:
+                return ends[1] - ends[0], see(self._numbers(self.source.read(entry.name, *ends)), None)
+
+            def parts() -> Iterator[A]:
+                for count, part in in_order(pool, seen, cut(entry.count)):
+                    dealt_with(entry.nbytes * count // entry.count)
+                    yield part
+
+            return reduce(operator.add, parts())
+
+        yield Channel(format(entry.dtype), entry.count, lambda: (low, high), total)
 
     def load(self, slab: Slab) -> NDArray[Any]:
         """The numbers of a slab."""
@@ -156,8 +198,13 @@ class Work:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _calibrated(self, numbers: NDArray[Any], block: tuple[int, ...] | None) -> Any:
-        words = {k: v for k, v in self.options.mapping.items() if k != "rounding"}
-        return calibrate(numbers, self.options.calibrate, block_shape=block, **words, **self.options.calibration)  # type: ignore[arg-type]
+        options: dict[str, Any] = {**self._words, **self.options.calibration, "nonfinite": self.options.nonfinite}
+        return calibrate(numbers, self.options.calibrate, block_shape=block, **options)  # type: ignore[arg-type]
+
+    @property
+    def _words(self) -> dict[str, Any]:
+        """What the numbers are mapped to, in the words of `calibrate`."""
+        return {word: value for word, value in self.options.mapping.items() if word not in ("rounding", "nonfinite")}
 
     def _reach(self, slab: Slab, numbers: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
         array, source = with_held_format(numbers)
@@ -191,5 +238,5 @@ class _Named:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, BitquantError):
+        if isinstance(error, BitquantError) and not str(error).startswith(self.place):
             raise BitquantError(f"{self.place}: {error}") from error
