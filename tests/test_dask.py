@@ -26,6 +26,7 @@ import dask.array as da
 import distributed
 
 import bitquant.dask
+from bitquant.calibrate import channels, percentile
 from bitquant.files import write_tensors
 
 RNG = np.random.default_rng(17)
@@ -104,8 +105,9 @@ def test_what_is_not_finite_is_refused_with_the_same_sentence_or_left_out(chunks
 
 
 @pytest.mark.parametrize("chunks", CUTS)
-@pytest.mark.parametrize("method", ["minmax", "mse", "percentile", "entropy", "std"])
-@pytest.mark.parametrize("axis", [None, 1])
+@pytest.mark.parametrize(
+    ("method", "axis"), [("mse", None), *((name, 1) for name in ("minmax", "mse", "percentile", "entropy", "std"))]
+)
 def test_calibration_is_that_of_one_observer(chunks, method, axis):
     found = bitquant.dask.calibrate(da.from_array(X, chunks=chunks), method, axis=axis)
     observer = bq.Observer("minmax" if method == "minmax" else "histogram", "symmetric", axis=axis).observe(X)
@@ -114,6 +116,33 @@ def test_calibration_is_that_of_one_observer(chunks, method, axis):
     assert found.scale == expected.scale
     q = bitquant.dask.quantize(da.from_array(X, chunks=chunks), axis=axis, range=found).compute()
     same(q, bq.quantize(X, axis=axis, range=expected))
+
+
+@pytest.mark.parametrize("chunks", CUTS)
+@pytest.mark.parametrize("scheme", ["symmetric", "asymmetric"])
+@pytest.mark.parametrize(
+    ("method", "dtype", "options"),
+    [
+        ("minmax", "float32", {}),
+        ("percentile", "float64", {"percentile": 97, "interpolation": "linear"}),
+        ("percentile", "bfloat16", {"percentile": 90}),
+        ("std", "float32", {"deviations": 2}),
+        ("entropy", "float32", {"bins": 64, "levels": 8}),
+        ("mse", "float16", {}),
+    ],
+)
+def test_one_range_for_all_is_that_of_the_array_itself(monkeypatch, chunks, scheme, method, dtype, options):
+    monkeypatch.setattr(channels, "PIECE", 9)
+    monkeypatch.setattr(percentile, "_FEW", 3)
+    x = np.asarray(bq.convert(X, dtype))
+    x[7, 3] = np.nan
+    words = {"scheme": scheme, "bits": 4, "nonfinite": "saturate", **options}
+    found = bitquant.dask.calibrate(da.from_array(x, chunks=chunks), method, **words)
+    expected = bq.calibrate(x, method, **words)
+    assert (found, found.scale, found.zero_point) == (expected, expected.scale, expected.zero_point)
+    assert found.certificate == expected.certificate
+    with pytest.raises(bq.BitquantError, match=r"x has NaN at index \(7, 3\)"):
+        bitquant.dask.calibrate(da.from_array(x, chunks=chunks), method, **words | {"nonfinite": "raise"})
 
 
 def test_the_examples_of_the_page_run():
@@ -125,8 +154,8 @@ def test_the_examples_of_the_page_run():
 
 def test_options_of_a_method_are_handed_on():
     array = da.from_array(X, chunks=(5, 7))
-    found = bitquant.dask.calibrate(array, "percentile", "asymmetric", percentile=90, significand_bits=3)
-    observer = bq.Observer("histogram", "asymmetric", significand_bits=3).observe(X)
+    found = bitquant.dask.calibrate(array, "percentile", "asymmetric", axis=0, percentile=90, significand_bits=3)
+    observer = bq.Observer("histogram", "asymmetric", axis=0, significand_bits=3).observe(X)
     assert repr(found) == repr(observer.range("percentile", percentile=90))
 
 
@@ -184,9 +213,12 @@ def test_nothing_is_lost_with_a_worker_that_is_killed_in_the_middle():
             assert np.array_equal(codes, expected.codes)
             assert found.compute().exact_scale == expected.exact_scale
             calibrating = bitquant.dask.calibrate(slow, "mse")
+            quick = da.from_array(x, chunks=(32, 250))
+            walked = {method: bitquant.dask.calibrate(quick, method) for method in ("percentile", "std", "entropy")}
         survivors = set(client.run(os.getpid).values())
         assert next(iter(pids.values())) not in survivors
     assert repr(calibrating) == repr(bq.Observer("histogram", "symmetric").observe(x).range())
+    assert walked == {method: bq.calibrate(x, method) for method in walked}
 
 
 def sharded_model(folder, shards, numbers):

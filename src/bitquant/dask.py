@@ -9,23 +9,29 @@ chunk by chunk from the ranges of all. A chunk whose worker is lost is computed 
 #    repetition can be told.
 # B. Codes come later, when dask is asked for them. A scale whose block is cut in two by the edges of chunks would be
 #    awkward there, so that chunks are first made to end where blocks do.
-# C. Observers of "minmax" and "histogram" merge exactly, whatever the order; a tree of merges keeps what travels small.
+# C. A method of calibration keeps of the numbers what adds up (calibrate/channels.py, Design A): each of its walks is
+#    one sum over all chunks. Observers of "minmax" and "histogram" merge exactly, whatever the order. A tree of sums or
+#    merges keeps what travels small.
 """
 
 from __future__ import annotations
 
 import builtins
 import math
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.calibrate.calibration import Calibration
+from bitquant.calibrate.channels import Channel, Weights, total_of
+from bitquant.calibrate.front import calibrated, row_of, target_of
 from bitquant.calibrate.observer import Observer
 from bitquant.calibrate.seen import OVER_HISTOGRAMS
 from bitquant.convert import convert
@@ -43,6 +49,7 @@ __all__ = ["DaskQuantized", "calibrate", "on_workers", "quantize"]
 _MERGED = 8  # observers that are merged by one task
 _PATIENCE = 10  # seconds until a scheduler answers
 Place = tuple[slice, ...]
+T = TypeVar("T")
 
 
 def _library() -> Any:
@@ -212,14 +219,15 @@ def calibrate(
     significand_bits: int = 7,
     **options: Any,
 ) -> Calibration:
-    """Find the range of a dask array from what an `Observer` in each chunk has seen.
+    """Find the range of a dask array from what adds up over its chunks.
 
     Parameters
     ----------
     x : dask.array.Array
     method : {"minmax", "mse", "percentile", "entropy", "std"}
-        Of `Observer.range`. ``"minmax"`` is exact. The others know each number by the bin it lies in: they give what
-        one observer of "histogram" gives that sees all of the array.
+        One range for the whole array is what `bitquant.calibrate` gives, bit for bit; but for ``"mse"`` of numbers of
+        more than 16 bits. That, and all ranges along an axis but those of ``"minmax"``, are what one `Observer` of
+        "histogram" gives that sees all of the array: it knows each number by the bin it lies in.
     scheme, bits, axis, signed, narrow, include_zero, step_format, nonfinite, significand_bits
         As for `Observer`.
     **options
@@ -245,6 +253,11 @@ def calibrate(
     dask = _library()
     _check(x, dask)
     choose("method", method, OVER_HISTOGRAMS)
+    choose("nonfinite", nonfinite, {"raise": "", "saturate": ""})
+    if axis is None and (method != "mse" or format(x.dtype).bits <= 16):
+        row_of(method, options)
+        target = target_of(scheme, bits, signed, narrow, None, include_zero, step_format)
+        return calibrated(_channels(dask, x, nonfinite == "raise"), (), method, target, options)
     kind: Any = "minmax" if method == "minmax" else "histogram"
     words: dict[str, Any] = {"axis": axis, "signed": signed, "narrow": narrow, "include_zero": include_zero}
     words |= {"step_format": step_format, "nonfinite": nonfinite, "significand_bits": significand_bits}
@@ -262,10 +275,37 @@ def calibrate(
         return whole
 
     parts = [dask.delayed(seen, pure=True)(chunk) for chunk in x.to_delayed().reshape(-1)]
-    while len(parts) > 1:
-        parts = [dask.delayed(merged)(parts[k : k + _MERGED]) for k in builtins.range(0, len(parts), _MERGED)]
-    observer: Observer = parts[0].compute() if parts else Observer(kind, scheme, bits, **words)
+    observer: Observer = _joined(dask, parts, merged) if parts else Observer(kind, scheme, bits, **words)
     return observer.range() if kind == "minmax" else observer.range(method, **options)
+
+
+def _joined(dask: Any, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    """What becomes of the results of tasks that are joined in their order, some at a time."""
+    while len(parts) > 1:
+        parts = [dask.delayed(join)(parts[k : k + _MERGED]) for k in builtins.range(0, len(parts), _MERGED)]
+    return parts[0].compute()
+
+
+def _channels(dask: Any, x: Any, refuse: bool) -> Iterator[Channel]:
+    """The array as the one channel that it is; its extremes are computed when a method asks for it."""
+    found = _extremes(dask, x, Granularity.of(x.shape, None, None, None), refuse)
+    low, high = (exact_numbers(end)[0] for end in found)
+
+    def total(see: Callable[[NDArray[Any], Weights], T]) -> T:
+        parts = [dask.delayed(_total)(see, chunk) for chunk in x.to_delayed().reshape(-1)]
+        summed: T = _joined(dask, parts, _sum)
+        return summed
+
+    yield Channel(format(x.dtype), x.size, lambda: (low, high), total)
+
+
+def _total(see: Callable[[NDArray[Any], Weights], T], numbers: NDArray[Any]) -> T:
+    numbers = np.asarray(numbers)
+    return total_of(np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("=")).reshape(-1))(see)
+
+
+def _sum(parts: list[Any]) -> Any:
+    return reduce(operator.add, parts)
 
 
 @contextmanager
