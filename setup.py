@@ -24,6 +24,8 @@ def compile_arguments() -> list[str]:
     if "clang" not in (sysconfig.get_config_var("CC") or "") + os.environ.get("CC", ""):
         # No second, narrower vector loop for what a run of 256 leaves over: a third of the code, never used.
         flags.append("--param=vect-epilogues-nomask=0")
+    if sys.platform == "linux":
+        flags.append("-fno-asynchronous-unwind-tables")  # nothing unwinds through the kernels: a fiftieth of the wheel
     arch = os.environ.get("BITQUANT_ARCH")
     return [*flags, f"-march={arch}", "-DBITQUANT_ONE_VARIANT"] if arch else flags
 
