@@ -41,7 +41,8 @@ from bitquant.quantize import Quantized
 from bitquant.quantize import quantize as quantize_array
 from bitquant.quantize.arguments import pair
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import Grid, Parameters, exact_numbers, given_numbers
+from bitquant.quantize.parameters import Grid, Parameters
+from bitquant.quantize.rationals import exact_numbers, given_numbers
 from bitquant.rules import choose, fixed_rounding
 
 __all__ = ["DaskQuantized", "calibrate", "on_workers", "quantize"]

@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from bitquant.carriers import carrier_of, from_whole, leads_to
-from bitquant.carriers import to_carrier as _to_carrier
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.narrow import Narrow
 from bitquant.kernels.pipeline import Pipeline
@@ -17,7 +15,19 @@ from bitquant.kernels.stage import Stage
 from bitquant.kernels.trim import Trim
 from bitquant.permitted import Rules
 from bitquant.rules import Stochastic
-from bitquant.stages import carries, compares_integers, from_carrier, narrow, resize, whole_to_codebook, whole_to_codes
+from bitquant.stages import (
+    carrier_of,
+    carries,
+    compares_integers,
+    from_carrier,
+    from_whole,
+    leads_to,
+    narrow,
+    resize,
+    whole_to_codebook,
+    whole_to_codes,
+)
+from bitquant.stages import to_carrier as _to_carrier
 
 
 @lru_cache(maxsize=4096)

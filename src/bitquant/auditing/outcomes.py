@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.arrays import Array
-from bitquant.carriers import bits_of
 from bitquant.convert import encode
 from bitquant.formats import BF16, FP16, FP32, FP64, INT32, INT64, Format
 from bitquant.permitted import nan_rules
 from bitquant.rules import Flags, Rounding
+from bitquant.stages import bits_of
 
 __all__ = ["DIRECT", "MODES", "PAIRS", "Classes", "Mode", "Outcomes", "Way", "is_nan", "rounded", "ways"]
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from bitquant.arrays import Array
 from bitquant.blocks.table import BlockFormat
-from bitquant.carriers import carrier_of
-from bitquant.carriers import to_carrier as stage_to
 from bitquant.convert import convert
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.pipeline import Pipeline
@@ -22,7 +20,8 @@ from bitquant.kernels.scaled import Move, Scale, power_scales
 from bitquant.kernels.stage import Stage
 from bitquant.permitted import Rules
 from bitquant.rules import Stochastic
-from bitquant.stages import from_carrier
+from bitquant.stages import carrier_of, from_carrier
+from bitquant.stages import to_carrier as stage_to
 
 Shape = tuple[int, int, int, int]
 SHORT = 32  # significand bits of a source for which FP64's quotient is enough (kernels/scaled.pyx, Design B)

@@ -14,7 +14,6 @@ from bitquant.arrays import Array, take, with_held_format
 from bitquant.blocks.cut import Cut, axis_of
 from bitquant.blocks.storage import layout_of, packed, unpacked
 from bitquant.blocks.table import BlockFormat, block_format
-from bitquant.carriers import to_carrier as stage_to
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format, format
@@ -25,6 +24,7 @@ from bitquant.quantize.comparison import Comparison
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.report import Error, compare
 from bitquant.stages import from_carrier
+from bitquant.stages import to_carrier as stage_to
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from bitquant.arrays import Array
 from bitquant.blocks.recipes import Scales, Shape, element_stages
 from bitquant.blocks.table import BlockFormat
-from bitquant.carriers import carrier_of
-from bitquant.carriers import to_carrier as stage_to
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, UINT4, Format
 from bitquant.kernels.scaled import DefaultFPU, Float32
 from bitquant.kernels.stage import Stage
 from bitquant.permitted import Rules
-from bitquant.stages import from_carrier
+from bitquant.stages import carrier_of, from_carrier
+from bitquant.stages import to_carrier as stage_to
 
 Floats = NDArray[np.float32]
 F = np.float32

@@ -12,7 +12,8 @@ from bitquant.calibrate.certificate import Certificate
 from bitquant.calibrate.channels import Pair, Target
 from bitquant.errors import BitquantError
 from bitquant.formats import Format
-from bitquant.quantize.parameters import Parameters, Range, nearest, nearest_float
+from bitquant.quantize.parameters import Parameters, Range
+from bitquant.quantize.rationals import nearest, nearest_float
 
 
 class Calibration(tuple[Any, Any]):

@@ -27,7 +27,8 @@ from bitquant.errors import BitquantError
 from bitquant.formats import Format
 from bitquant.quantize.extremes import extremes
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import Grid, exact_numbers
+from bitquant.quantize.parameters import Grid
+from bitquant.quantize.rationals import exact_numbers
 
 Pair: TypeAlias = tuple[Fraction, Fraction]
 Weights: TypeAlias = NDArray[np.uint64] | None

@@ -14,7 +14,7 @@ from bitquant.calibrate.channels import Numbered, Pair, Target
 from bitquant.calibrate.exact import Sums
 from bitquant.calibrate.numbers import Numbers
 from bitquant.errors import BitquantError
-from bitquant.quantize.parameters import nearest_float, rationals
+from bitquant.quantize.rationals import nearest_float, rationals
 from bitquant.rules import choose
 
 CENTRES = {"zero": "the root of the mean square", "mean": "the standard deviation, with n in the denominator"}

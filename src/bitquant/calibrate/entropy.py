@@ -21,7 +21,7 @@ from bitquant.calibrate.channels import Numbered, Pair, Target
 from bitquant.calibrate.numbers import Numbers
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format
-from bitquant.quantize.parameters import nearest_code, number_at
+from bitquant.quantize.rationals import nearest_code, number_at
 from bitquant.rules import choose
 
 ZEROS = {

@@ -18,7 +18,7 @@ from bitquant.calibrate.numbers import Numbers, numbers_of
 from bitquant.convert import convert
 from bitquant.formats import FP64, Format
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import exact_numbers
+from bitquant.quantize.rationals import exact_numbers
 
 _CHUNK = 1 << 18
 _DENSE = 1 << 22  # so many counters are held for a moment

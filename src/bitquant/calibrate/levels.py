@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bitquant.convert import decode
 from bitquant.errors import BitquantError
 from bitquant.formats import Format
-from bitquant.quantize.parameters import Grid, exact_numbers
+from bitquant.quantize.parameters import Grid
+from bitquant.quantize.rationals import exact_numbers
 
 _INT64 = 1 << 30  # levels up to here have squares, and sums of two squares, in int64
 

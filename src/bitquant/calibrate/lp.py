@@ -20,7 +20,7 @@ from bitquant.calibrate.channels import Channel, Pair, Target, Weights
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format
-from bitquant.quantize.parameters import nearest_float, rationals
+from bitquant.quantize.rationals import nearest_float, rationals
 from bitquant.quantize.schemes import quantize
 
 _CHUNK = 1 << 14

@@ -17,7 +17,7 @@ from bitquant.calibrate.histogram import Histogram
 from bitquant.calibrate.seen import OVER_HISTOGRAMS, RANGES, Seen
 from bitquant.errors import BitquantError
 from bitquant.formats import format
-from bitquant.quantize.parameters import nearest_float, number_at, places, rationals
+from bitquant.quantize.rationals import nearest_float, number_at, places, rationals
 from bitquant.rules import choose
 
 KINDS = {

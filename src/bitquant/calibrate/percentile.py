@@ -23,7 +23,7 @@ from bitquant.calibrate.channels import DIGIT, Channel, Pair, Target, Weights
 from bitquant.calibrate.numbers import words_of
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, FP64, Format
-from bitquant.quantize.parameters import exact_numbers
+from bitquant.quantize.rationals import exact_numbers
 from bitquant.rules import choose
 
 _FEW = 1 << 20  # so many numbers are rather gathered than counted

@@ -20,7 +20,7 @@ from bitquant.calibrate.levels import Levels
 from bitquant.calibrate.numbers import Numbers, magnitude
 from bitquant.calibrate.search import Curve, Curves, Point, better_divided, bound, margin
 from bitquant.formats import Format
-from bitquant.quantize.parameters import nearest_code, nearest_float, number_at
+from bitquant.quantize.rationals import nearest_code, nearest_float, number_at
 
 _FEW = 4  # breakpoints that are left to integers
 

@@ -481,7 +481,7 @@ def _plot(
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write: .png, .svg or .pdf.")
-    ] = ...,  # type: ignore[assignment]
+    ] = ...,  # type: ignore[assignment]  # typer's mark of an option that must be given
     limits: Annotated[
         tuple[float, float] | None,
         typer.Option("--range", metavar="LOW HIGH", help="What part to draw; the range of a quantizer."),

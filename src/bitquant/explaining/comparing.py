@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from bitquant.carriers import to_carrier
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Real, decoded
@@ -18,6 +17,7 @@ from bitquant.explaining.explanation import Explanation
 from bitquant.formats import FP32, FP64, Format
 from bitquant.kernels.pipeline import Pipeline
 from bitquant.quantize.rationals import nearest_float
+from bitquant.stages import to_carrier
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from bitquant.arrays import take, with_format
-from bitquant.carriers import to_carrier
 from bitquant.errors import BitquantError
 from bitquant.explaining.exact import Real, decoded, finite
 from bitquant.formats import FP16, FP32, FP64, Format
 from bitquant.kernels.pipeline import Pipeline
+from bitquant.stages import to_carrier
 
 # Digits, and the largest exponent, of a text; bits of a numerator or denominator. What has more could not be written
 # out: Python refuses to make decimals of more than 4,300 digits.

@@ -108,7 +108,7 @@ class GGUFSource(Source):
 def _reader(library: Any, path: Path) -> Any:
     """The library's reader, for which what lies beyond the end is an error (Design A)."""
 
-    class Checked(library.GGUFReader):  # type: ignore[misc]
+    class Checked(library.GGUFReader):  # type: ignore[misc]  # a base class that is known only when it is opened
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
             end = int(offset) + np.dtype(dtype).itemsize * int(count)
             if end > self.data.size:

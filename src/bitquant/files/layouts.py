@@ -174,10 +174,11 @@ class CompressedTensors(Layout):
 
     def planned(self, work: Work) -> list[Planned]:
         base, (rows, columns) = work.entry.name.removesuffix(".weight"), work.entry.shape
-        bits, steps = work.options.bits, _grid_of_steps(work)
+        bits, steps, fmt = work.options.bits, _grid_of_steps(work), work.empty.step_format
+        assert fmt is not None
         found = [
             Planned(f"{base}.weight_packed", (rows, bits_in_words(columns, bits)), np.dtype(np.int32)),
-            Planned(f"{base}.weight_scale", steps, work.empty.step_format.array_dtype),  # type: ignore[union-attr]
+            Planned(f"{base}.weight_scale", steps, fmt.array_dtype),
             Planned(f"{base}.weight_shape", (2,), np.dtype(np.int64)),
         ]
         if work.empty.scheme == "asymmetric":

@@ -26,7 +26,7 @@ from bitquant.errors import BitquantError
 try:
     import fcntl
 except ImportError:  # not POSIX: orphans are left
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # to mypy the name is a module
 
 __all__ = ["check_place", "folder_called", "held", "left_in", "made", "replaced", "sync_folder"]
 

@@ -119,8 +119,9 @@ def _quantized(numbers: NDArray[Any], work: Work) -> Quantized:
     limits: Any = options.range
     with work._named():
         if options.calibrate is not None:
-            words = {word: value for word, value in options.mapping.items() if word != "rounding"}
-            limits = calibrate(numbers, options.calibrate, **where, **words, **options.calibration)  # type: ignore[arg-type]
+            words: dict[str, Any] = {word: value for word, value in options.mapping.items() if word != "rounding"}
+            words["method"] = options.calibrate
+            limits = calibrate(numbers, **where, **words, **options.calibration)
         return quantize(numbers, range=limits, **where, **options.mapping)
 
 

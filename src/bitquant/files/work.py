@@ -25,8 +25,8 @@ from bitquant.files.source import Entry, Source
 from bitquant.formats import Format, format
 from bitquant.quantize.extremes import check_found, joined, nonfinite_error, reach
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import exact_numbers
 from bitquant.quantize.quantized import Quantized
+from bitquant.quantize.rationals import exact_numbers
 from bitquant.quantize.schemes import quantize
 
 __all__ = ["Advance", "Work", "in_order"]
@@ -199,7 +199,8 @@ class Work:
 
     def _calibrated(self, numbers: NDArray[Any], block: tuple[int, ...] | None) -> Any:
         options: dict[str, Any] = {**self._words, **self.options.calibration, "nonfinite": self.options.nonfinite}
-        return calibrate(numbers, self.options.calibrate, block_shape=block, **options)  # type: ignore[arg-type]
+        options["method"] = self.options.calibrate
+        return calibrate(numbers, block_shape=block, **options)
 
     @property
     def _words(self) -> dict[str, Any]:

@@ -21,36 +21,10 @@ from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format
 from bitquant.kernels import levels, scales
-from bitquant.quantize.rationals import (
-    at_least,
-    exact_numbers,
-    given_numbers,
-    nearest,
-    nearest_code,
-    nearest_float,
-    number_at,
-    places,
-    rationals,
-)
+from bitquant.quantize.rationals import at_least, exact_numbers, nearest, nearest_float
 from bitquant.rules import Rounding
 
-# The rationals are handed on to the rooms above.
-__all__ = [
-    "SCHEMES",
-    "Grid",
-    "Parameters",
-    "Range",
-    "Scheme",
-    "exact_numbers",
-    "given_numbers",
-    "multiples",
-    "nearest",
-    "nearest_code",
-    "nearest_float",
-    "number_at",
-    "places",
-    "rationals",
-]
+__all__ = ["SCHEMES", "Grid", "Parameters", "Range", "Scheme", "multiples"]
 
 Scheme: TypeAlias = Literal["symmetric", "asymmetric"]
 SCHEMES: dict[Scheme, str] = {
