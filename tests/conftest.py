@@ -1,4 +1,4 @@
-"""Shared by all tests: the hardware witness, compiled once, and a hypothesis that draws alike each time."""
+"""Shared by all tests: the hardware witness, compiled once; the solver; and a hypothesis that draws alike each time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ settings.load_profile("bitquant")
 def witness(tmp_path_factory):
     """Compile and load the CPU's own conversions."""
     return hardware.load(tmp_path_factory.mktemp("witness"))
+
+
+@pytest.fixture(scope="session")
+def proof():
+    """The definitions, which need the solver."""
+    pytest.importorskip("bitwuzla", reason="bitwuzla, the solver, has no wheel for every platform")
+    import proof
+
+    return proof
 
 
 @pytest.fixture(autouse=True)

@@ -94,15 +94,6 @@ IEEE_MODES = MODES[:-1]
 NAMED = ["float16", "bfloat16", "float8_e5m2", "float8_e4m3", "tfloat32", "exmy(6, 9)", "float32"]  # SMT-LIB has these
 
 
-@pytest.fixture(scope="module")
-def proof():
-    """The definitions, which need the solver."""
-    pytest.importorskip("bitwuzla", reason="bitwuzla, the solver, has no wheel for every platform")
-    import proof
-
-    return proof
-
-
 @cache
 def row_of(source, target, rounding="nearest_even", overflow=None, tininess="after", counted=False, wide=False):
     """The numbers that a plan hands to the kernel that rounds; `wide` asks for 64-bit lanes."""

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import bitquant as bq
-from steps import FixedPoint, Int, bits_of
+from steps import FP32, FP64, FixedPoint, Int, bits_of
 
-FP32, FP64 = (8, 24), (11, 53)
 SHIFTS = {"nearest_even": 0, "nearest_away": 0, "toward_positive": 0.5, "toward_negative": -0.5}
 GRIDS = [  # low, high, zero point
     (-127, 127, 0),
@@ -28,31 +27,22 @@ GRIDS = [  # low, high, zero point
 ]
 
 
-@pytest.fixture(scope="module")
-def proof():
-    """The definitions, which need the solver."""
-    pytest.importorskip("bitwuzla", reason="bitwuzla, the solver, has no wheel for every platform")
-    import proof
-
-    return proof
-
-
 def question(proof, mode, low, high, zero_point, nearest, covers, model=FixedPoint):
     """What a product proposes beyond doubt is the exact position, rounded, moved by the zero point and clamped."""
     ask, steps = proof.Question(), model(low, high, zero_point, SHIFTS[mode], nearest, covers)
-    kind, rounded = proof.Kind, ask.mode
+    kind, rounded, single, double = proof.Kind, ask.mode, proof.SORTS[FP32], proof.SORTS[FP64]
     product, exact = ask.any("product", 32), ask.any("exact", 64)
     sure, code = steps.proposed(product)
     if nearest:
         ask.assume(ask.term(kind.EQUAL, ask.state["mode"], rounded("nearest_even")))
-    u, t = ask.to_fp("nearest_even", ask.number(product, FP32), FP64), ask.number(exact, FP64)
-    off = ask.term(kind.FP_MUL, rounded("toward_positive"), ask.term(kind.FP_ABS, u), ask.power(-22 - nearest, FP64))
-    off = ask.term(kind.FP_ADD, rounded("toward_positive"), off, ask.power(-26, FP64))
+    u, t = ask.to_fp("nearest_even", ask.number(product, single), double), ask.number(exact, double)
+    off = ask.term(kind.FP_MUL, rounded("toward_positive"), ask.term(kind.FP_ABS, u), ask.power(-22 - nearest, double))
+    off = ask.term(kind.FP_ADD, rounded("toward_positive"), off, ask.power(-26, double))
     lowest = ask.term(kind.FP_SUB, rounded("toward_negative"), u, off)
     highest = ask.term(kind.FP_ADD, rounded("toward_positive"), u, off)
     ask.assume(ask.term(kind.FP_LEQ, lowest, t))
     ask.assume(ask.term(kind.FP_LEQ, t, highest))
-    most = ask.power(21, FP64)
+    most = ask.power(21, double)
     least = ask.term(kind.FP_NEG, most)
     near = ask.term(kind.ITE, ask.term(kind.FP_LT, t, least), least, t)
     near = ask.term(kind.ITE, ask.term(kind.FP_LT, most, near), most, near)

@@ -128,10 +128,6 @@ class _Conversion(Plan):
         return (self.values or self.target).array_dtype
 
     @property
-    def steps(self) -> int:
-        return sum(entry.nbytes for entry in self.source.tensors.values())
-
-    @property
     def told(self) -> list[Any]:
         return [self.target.name, sorted((name, repr(rule)) for name, rule in self.rules.items() if name != "threads")]
 
@@ -204,10 +200,6 @@ def _to_blocks(
 class _Blocking(Plan):
     source: Source
     to: str
-
-    @property
-    def steps(self) -> int:
-        return sum(entry.nbytes for entry in self.source.tensors.values())
 
     @property
     def told(self) -> list[Any]:

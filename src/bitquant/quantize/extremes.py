@@ -69,17 +69,20 @@ def check_found(lows: NDArray[np.float64], highs: NDArray[np.float64], granulari
 
 
 def _numbers(keys: NDArray[Any], carrier: Format) -> NDArray[np.float64]:
-    """The numbers whose bits, turned over where negative, are the keys (kernels/stats.pyx, Design A)."""
-    bits = keys ^ ((keys >> (keys.dtype.itemsize * 8 - 1)) & np.iinfo(keys.dtype).max)
-    numbers: NDArray[np.float64] = convert(bits.view(carrier.array_dtype), FP64)
+    """The numbers that have the keys."""
+    numbers: NDArray[np.float64] = convert(_turned(keys).view(carrier.array_dtype), FP64)
     return numbers
 
 
 def _keys(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
     """The inverse of `_numbers`."""
-    bits = numbers.view(np.int64)
-    keys: NDArray[np.int64] = np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
-    return keys
+    return _turned(numbers.view(np.int64))
+
+
+def _turned(words: NDArray[Any]) -> NDArray[Any]:
+    """Bits as keys in the order of their numbers, and back: the magnitude turned over (kernels/stats.pyx, Design A)."""
+    turned: NDArray[Any] = words ^ ((words >> (words.dtype.itemsize * 8 - 1)) & np.iinfo(words.dtype).max)
+    return turned
 
 
 def _not_finite(array: Array, source: Format) -> BitquantError:

@@ -284,15 +284,21 @@ def _way_back(
         levels.values(np.tile(codes, channels), table.reshape(-1), numbers, grid.signed, each, row)
         for channel, row_of_codes in wide.items():
             table[channel] = row_of_codes
-        steps, points = parameters.float_steps(), parameters.zero_points
-        proved = target is FP32 and levels.are_products(table, steps, points, grid.signed)
 
         def from_table(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
-            reals = values.view(np.float32) if proved else values
-            if not proved or not levels.products(source, reals, steps, points, grid.signed, blocks, start):
-                levels.look_up(source, values, table, blocks, start)
+            levels.look_up(source, values, table, blocks, start)
 
-        return from_table
+        if target is not FP32:
+            return from_table
+        steps, points = parameters.float_steps(), parameters.zero_points
+        if not levels.are_products(table, steps, points, grid.signed):
+            return from_table
+
+        def by_products(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
+            if not levels.products(source, values.view(np.float32), steps, points, grid.signed, blocks, start):
+                from_table(source, values, start)
+
+        return by_products
 
     def one_by_one(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
         levels.values(source, values, numbers, grid.signed, blocks, row, start)
