@@ -249,6 +249,20 @@ def test_one_number_in_doubt_among_3000_that_are_not(at):
         assert_same(bq.quantize(x, step=1).codes, quickly(x, linear), x, f"{source} {doubtful} at {at}")
 
 
+@pytest.mark.parametrize("others", [[-383.4, 2.0], [-383.6], [1e9, -1e30, 3e17, 2.0**100], [-0.0, 3.4e38]])
+def test_finite_sums_that_together_have_an_exponent_of_all_ones(others):
+    """The kernel looks at a run's sums together for one that is not finite, and again where there may be one."""
+    x = np.resize(np.float32([0.1875, 1.2, -17.3]), 3000)
+    x[5::100] = np.resize(np.float32(others), 30)
+    linear = reference.Linear(Fraction(1), 0, -127, 127)
+    assert_same(bq.quantize(x, step=1).codes, quickly(x, linear), x, f"{others}")
+    for bad, code in ((np.inf, 127), (-np.inf, -127), (np.nan, 0), (-np.nan, 0)):
+        x[2999] = bad
+        with pytest.raises(bq.BitquantError, match=r"at index 2999: "):
+            bq.quantize(x, step=1)
+        assert bq.quantize(x, step=1, nonfinite="saturate").codes[2999] == code
+
+
 @pytest.mark.parametrize("threads", [2, 3, None])
 def test_threads_change_nothing(threads):
     x = drawn("float32", 800_001)
@@ -280,8 +294,14 @@ def test_arrays_larger_than_the_caches_get_the_same_codes():
         q = bq.asymmetric(x, threads=threads)
         assert q.exact_scale == linear.scale
         assert_same(q.codes, theirs, x, f"{threads} threads")
-    out = np.zeros(x.size + 64, np.int8)[3:][: x.size]  # where the streaming stores are not aligned
-    assert_same(bq.asymmetric(x, out=out).codes, theirs, x, "out")
+    room = np.zeros(x.size + 128, np.int8)
+    line = -room.ctypes.data % 64
+    for start in (0, 3, 16, 32, 48):  # of a cache line: streaming stores want 16 bytes, and whole lines pay
+        out = room[line + start :][: x.size]
+        assert_same(bq.asymmetric(x, out=out).codes, theirs, x, f"out {start} bytes into a line")
+        assert not room[: line + start].any()
+        assert not room[line + start + x.size :].any()
+        room[:] = 0
     rows = x[:8_400_000].reshape(-1, 1000)
     points = np.arange(1000) % 7
     q = bq.asymmetric(rows, axis=1, step=0.5, zero_point=points)

@@ -57,6 +57,13 @@ def with_held_format(array: Array, name: str = "x") -> tuple[Array, Format]:
     return array, fmt
 
 
+def plain(array: Array) -> Array:
+    """The array as the kernels walk it: contiguous and in the machine's byte order; itself where it is."""
+    if array.flags.c_contiguous and array.dtype.isnative:
+        return array
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
 def _scalar_or_array(result: Array) -> Any:
     return result if result.ndim else result[()]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bitquant.errors import BitquantError
 from bitquant.formats import Format
-from bitquant.rules import NAN, OVERFLOW, SUBNORMALS, TININESS, Stochastic, choose, rounding_rule
+from bitquant.rules import NAN, OVERFLOW, SUBNORMALS, TININESS, Rounding, Stochastic, choose, rounding_rule
 
 __all__ = ["Rules", "nan_rules", "overflow_rules"]
 
@@ -17,7 +17,7 @@ _WITHOUT_NAN = ("raise", "zero", "negated_zero", "max")
 class Rules(NamedTuple):
     """The rules of one conversion, checked, with the defaults of the target filled in."""
 
-    rounding: str | Stochastic
+    rounding: Rounding | Stochastic
     overflow: str
     nan: str
     subnormals: str

@@ -81,8 +81,10 @@ def trimming(fmt: Format, bits: int, away: bool) -> Pipeline:
 
 def to_carrier(source: Format) -> tuple[Format, Stage | None]:
     """The carrier of a format's values, and the stage that brings them there where they are not in it already."""
+    if source in (FP32, FP64):
+        return source, None
     carrier = carrier_of(source)
-    return carrier, None if source is carrier else _to_carrier(source, carrier, quiet=False)
+    return carrier, _to_carrier(source, carrier, quiet=False)
 
 
 def _stages(source: Format, target: Format, rules: Rules) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:

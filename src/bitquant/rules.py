@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ Name = TypeVar("Name", bound=str)
 
 # In the order of kernels/rounding.pxd's Mode. Meanings: IEEE 754-2019 clause 4.3; to_odd: Boldo and
 # Melquiond, "Emulation of FMA and correctly rounded sums", 2008.
-ROUNDINGS: Mapping[str, str] = {
+ROUNDINGS: Mapping[Rounding, str] = {
     "nearest_even": "to the nearest number; a tie goes to the one with an even code",
     "nearest_away": "to the nearest number; a tie goes to the one of larger magnitude",
     "toward_zero": "to the nearest number of no larger magnitude",
@@ -39,7 +39,8 @@ ROUNDINGS: Mapping[str, str] = {
     "toward_negative": "to the nearest number that is no greater",
     "to_odd": "exact, or the neighbour with an odd code",
 }
-ROUNDING_ALIASES: Mapping[str, str] = dict(
+_INDICES = {name: index for index, name in enumerate(ROUNDINGS)}
+ROUNDING_ALIASES: Mapping[str, Rounding] = dict(
     zip(("RNE", "RNA", "RTZ", "RTP", "RTN", "RTO"), ROUNDINGS, strict=True),
 )
 OVERFLOW: Mapping[str, str] = {
@@ -78,9 +79,11 @@ TININESS: Mapping[str, str] = {
 
 def choose(what: str, given: Any, allowed: Mapping[Name, str], where: str = "") -> Name:
     """Return `given` when `allowed` has it, else raise an error that lists what there is."""
-    if isinstance(given, str) and given in allowed:
-        return cast("Name", given)  # one of the keys, which a type checker does not conclude
-    raise BitquantError(f"{what}={given!r} is not possible{where}: choose {_listed(allowed)}")
+    known = isinstance(given, str) and given in allowed
+    if not known:
+        raise BitquantError(f"{what}={given!r} is not possible{where}: choose {_listed(allowed)}")
+    name: Name = given
+    return name
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -153,7 +156,7 @@ class Stochastic:
         return np.ascontiguousarray(random, np.uint32)
 
 
-def rounding_rule(rounding: Any) -> str | Stochastic:
+def rounding_rule(rounding: Any) -> Rounding | Stochastic:
     """The canonical name of a rounding mode, given by name or alias; or the stochastic one."""
     if isinstance(rounding, Stochastic):
         return rounding
@@ -164,7 +167,7 @@ def rounding_rule(rounding: Any) -> str | Stochastic:
 def rounding_index(rounding: str | Stochastic) -> int:
     """The kernels' number of a rounding mode."""
     rule = rounding_rule(rounding)
-    return len(ROUNDINGS) if isinstance(rule, Stochastic) else list(ROUNDINGS).index(rule)
+    return len(_INDICES) if isinstance(rule, Stochastic) else _INDICES[rule]
 
 
 def fixed_rounding(rounding: Any) -> Rounding:
@@ -175,7 +178,7 @@ def fixed_rounding(rounding: Any) -> Rounding:
             "a quantizer's codes are not rounded at random: choose one of the rounding modes, or round the numbers "
             "first with round_to"
         )
-    return cast("Rounding", rule)  # a name of ROUNDINGS
+    return rule
 
 
 @dataclass

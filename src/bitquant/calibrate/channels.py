@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant.arrays import Array, take, with_held_format
+from bitquant.arrays import Array, plain, take, with_held_format
 from bitquant.calibrate.levels import Levels, of_codebook
 from bitquant.calibrate.numbers import Numbers, counts_of, numbers_of, of_counts, of_words, whole_weights, words_of
 from bitquant.errors import BitquantError
@@ -192,7 +192,7 @@ class Channels:
         granularity = Granularity.of(array.shape, axis, group_size, block_shape)
         if not array.size:
             raise BitquantError("x is empty and has no range to find: give numbers")
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+        array = plain(array)
         whole, unit = (None, 0) if weights is None else whole_weights(weights, array.shape)
         low, high = extremes(array, source, granularity, nonfinite == "raise")
         return cls(array, source, granularity, None if whole is None else whole.reshape(array.shape), unit, low, high)

@@ -9,7 +9,7 @@ from bitquant.explaining.exact import Real, scientific, text_of
 from bitquant.explaining.explanation import Explanation, Interval, Neighbour, hexadecimal, rounding_name
 from bitquant.explaining.rounded import Rounding
 from bitquant.explaining.wording import Part, Row, bit_rows, briefly, equals, exactly, row
-from bitquant.rules import ROUNDINGS
+from bitquant.rules import ROUNDINGS, Stochastic
 
 _SHOWN = 16  # dropped bits that are written
 
@@ -188,6 +188,8 @@ def _between(e: Explanation, r: Rounding) -> Section:
     """A codebook: between two values."""
     values = e.target.values
     low, high = values[r.kept], values[min(r.kept + 1, len(values) - 1)]
+    rounding = e.rules.rounding
+    meaning = "" if isinstance(rounding, Stochastic) else ROUNDINGS[rounding]
     rows = [
         row(
             "between",
@@ -195,7 +197,7 @@ def _between(e: Explanation, r: Rounding) -> Section:
         ),
         row("place", f"{briefly(r.dropped)} of the way up"),
         row("tie", _tie(r).replace("ulp", "of a step")),
-        row("rule", f"{e.rules.rounding}: {ROUNDINGS.get(str(e.rules.rounding), '')}, so {'up' if r.up else 'down'}"),
+        row("rule", f"{rounding}: {meaning}, so {'up' if r.up else 'down'}"),
     ]
     return Section("rounding in the codebook", tuple(rows))
 

@@ -29,8 +29,8 @@ from bitquant.kernels.arrays cimport entries, terms
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.fields cimport significand32, significand64
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, rounds_to_nearest,
-    stream_block, stream_end, uint8_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, past_line,
+    rounds_to_nearest, stream_block, stream_end, uint8_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, nearly_scale, propose, real, smaller
 from bitquant.kernels.rational cimport rounded_sum
@@ -187,17 +187,21 @@ cdef inline int32_t corrected(int32_t q, int32_t to_zero, int32_t to_odd, int32_
 cdef inline bint estimate_fixed(
     const float *source, uint8_t *target, const Line *line, size_t n, const Fixed *point
 ) noexcept nogil:
-    """Design F: proposals for a run. Returns whether any of them is in doubt, or not finite."""
+    """Design F: proposals for a run. Returns whether any of them may be in doubt, or not finite.
+
+    An exponent of all ones shows in the bits of all sums together. Those of finite ones can make it up, but seldom do:
+    most lie within the codes and share one exponent.
+    """
     cdef float scale = point.scale, base = point.base
     cdef int32_t least = point.least, most = point.most, low = line.low, q
-    cdef uint32_t fraction, smallest = 0xFFFFFFFF, magnitude, largest = 0
+    cdef uint32_t fraction, smallest = 0xFFFFFFFF, total, together = 0
     cdef size_t i
     for i in range(n):
-        q = fixed(source[i] * scale, base, least, most, &fraction, &magnitude)
+        q = fixed(source[i] * scale, base, least, most, &fraction, &total)
         target[i] = <uint8_t> (q + low)
         smallest = smallest if smallest < fraction else fraction
-        largest = largest if largest > magnitude else magnitude
-    return (smallest < point.doubtful) | (largest >= 0x7F800000)
+        together = together | total
+    return (smallest < point.doubtful) | (together & 0x7F800000 == 0x7F800000)
 
 
 cdef inline bint estimate(
@@ -307,11 +311,11 @@ cdef inline void mark(const float *source, uint8_t *marks, size_t n, const Fixed
     """Design F: which numbers of a run are in doubt, or not finite."""
     cdef float scale = point.scale, base = point.base
     cdef int32_t least = point.least, most = point.most
-    cdef uint32_t fraction, magnitude, doubtful = point.doubtful
+    cdef uint32_t fraction, total, doubtful = point.doubtful
     cdef size_t i
     for i in range(n):
-        fixed(source[i] * scale, base, least, most, &fraction, &magnitude)
-        marks[i] = (fraction < doubtful) | (magnitude >= 0x7F800000)
+        fixed(source[i] * scale, base, least, most, &fraction, &total)
+        marks[i] = (fraction < doubtful) | (total & 0x7FFFFFFF >= 0x7F800000)
 
 
 cdef inline void settle_marked(
@@ -542,11 +546,12 @@ cdef class Affine:
         cdef Tally silent
         cdef Walk walk
         cdef Fixed point
-        cdef Py_ssize_t at = start, n
+        cdef Py_ssize_t at = start, n, most
         point.nearest, point.covers, point.channel = rounds_to_nearest(), False, -1
         walk_from(&self.blocks.blocking, start, &walk)
         while at < stop:
-            n = stop - at if stop - at < BLOCK else BLOCK
+            most = BLOCK - past_line(<char *> target + at) if streaming else BLOCK
+            n = stop - at if stop - at < most else most
             read = source + at * item
             if self.widen is not None:
                 self.widen.block(read, scratch, NULL, self.widen.row, &silent, n)

@@ -93,17 +93,17 @@ cdef inline place propose(
 
 
 cdef inline int32_t fixed(
-    float u, float base, int32_t least, int32_t most, uint32_t *fraction, uint32_t *magnitude
+    float u, float base, int32_t least, int32_t most, uint32_t *fraction, uint32_t *total
 ) noexcept nogil:
     """Design D: an integer whose low byte counts the integers from the smallest to the one below u + base.
 
     `least` and `most` are the bits of two sums with fractions that are in no doubt, in the smallest and the largest of
-    the integers; `magnitude` is the sum's before it is clamped, and so exceeds the bits of the largest number where u
-    is not finite.
+    the integers; `total` is the sum's before it is clamped, whose exponent is all ones where u is not finite.
     """
-    cdef int32_t total = <int32_t> bits_of_float(u + base)
-    magnitude[0] = <uint32_t> total & 0x7FFFFFFF
-    total = total if total > least else least
-    total = total if total < most else most
-    fraction[0] = <uint32_t> total & (FIXED_ONE - 1)
-    return <int32_t> (<uint32_t> total >> FIXED_BITS)
+    cdef int32_t clamped
+    total[0] = bits_of_float(u + base)
+    clamped = <int32_t> total[0]
+    clamped = clamped if clamped > least else least
+    clamped = clamped if clamped < most else most
+    fraction[0] = <uint32_t> clamped & (FIXED_ONE - 1)
+    return <int32_t> (<uint32_t> clamped >> FIXED_BITS)

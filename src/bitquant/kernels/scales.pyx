@@ -157,15 +157,18 @@ def zero_points(
 
 
 def of_numbers(cnp.ndarray given not None, bint inverse, dict numbers not None):
-    """Fill scales with positive FP64 numbers, or with their inverses."""
-    cdef Py_ssize_t c, channels = cnp.PyArray_SIZE(given)
+    """Fill scales with positive FP64 numbers, or with their inverses. Returns the first that is not positive, or −1."""
+    cdef Py_ssize_t c, channels = cnp.PyArray_SIZE(given), wrong = -1
     cdef const int64_t *bits = <const int64_t *> entries(given, cnp.NPY_FLOAT64, channels)
     cdef Line line
     cdef Number amount
     line_of(numbers, channels, &line)
     with nogil:
         for c in range(channels):
+            if bits[c] <= 0 and wrong < 0:
+                wrong = c
             amount = number(bits[c])
             line.numerator[c] = 1 if inverse else amount.significand
             line.denominator[c] = amount.significand if inverse else 1
             line.exponent[c] = -amount.exponent if inverse else amount.exponent
+    return wrong

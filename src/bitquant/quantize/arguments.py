@@ -70,7 +70,7 @@ def parameters_for(
     if parameters is not None:
         if given_range is not None or step_format is not None or include_zero:
             raise BitquantError("scale or step say everything: give no range, step_format or include_zero with them")
-        if scheme == "symmetric" and parameters.zero_points.any():
+        if scheme == "symmetric" and zero_point is not None and parameters.zero_points.any():
             raise BitquantError("the symmetric scheme has zero point 0: choose scheme='asymmetric'")
         return parameters
     if zero_point is not None:
@@ -105,8 +105,6 @@ def given_parameters(scale: Any, step: Any, zero_point: Any, channels: int, grid
             if value <= 0:
                 raise BitquantError(f"{name} is {nearest_float(value):g}: it must be positive")
         return Parameters.of_scales(values if name == "scale" else [1 / value for value in values], points, grid)
-    for number in values[values.view(np.int64) <= 0][:1]:
-        raise BitquantError(f"{name} is {number:g}: it must be positive")
     return Parameters.of_numbers(values, name == "step", points, grid)
 
 
@@ -125,10 +123,13 @@ def float_format(step_format: Any) -> Format:
     return fmt
 
 
-def _zero_points(zero_point: Any, channels: int) -> NDArray[Any]:
-    """Zero points given by a caller, one for each channel: int64 where that holds them, else Python's integers."""
+def _zero_points(zero_point: Any, channels: int) -> NDArray[Any] | None:
+    """Zero points given by a caller, one for each channel: int64 where that holds them, else Python's integers.
+
+    None where they all are 0, as most are.
+    """
     if type(zero_point) is int and -(2**63) <= zero_point < 2**63:
-        return np.full(channels, zero_point, np.int64)
+        return np.array([zero_point]).repeat(channels) if zero_point else None
     given = np.asarray(zero_point)
     if given.dtype.kind in "iu" and given.dtype != np.uint64 and given.size in (1, channels):
         return np.broadcast_to(given.reshape(-1).astype(np.int64), channels)

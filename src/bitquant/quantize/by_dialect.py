@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitquant.arrays import Array, take, with_held_format
+from bitquant.arrays import Array, plain, take, with_held_format
 from bitquant.dialects.quantizers import Quantizer, quantizer
 from bitquant.errors import BitquantError
 from bitquant.formats import format
@@ -44,7 +44,7 @@ def quantize_by(
     array, give_back = take(x)
     array, source = with_held_format(array)
     granularity = Granularity.of(array.shape, *shares)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+    array = plain(array)
     channels = granularity.channels
     if step is not None:
         if given_range is not None:

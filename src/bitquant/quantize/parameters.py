@@ -131,8 +131,8 @@ class Parameters:
         return replace(parameters, ranges=[ends for _, _, ends in found])
 
     @classmethod
-    def of_scales(cls, given: Sequence[Fraction], zero_points: NDArray[Any], grid: Grid) -> Parameters:
-        """The parameters given as they are, as rationals."""
+    def of_scales(cls, given: Sequence[Fraction], zero_points: NDArray[Any] | None, grid: Grid) -> Parameters:
+        """The parameters given as they are, as rationals; no zero points are zeros."""
         found = cls(_one_each(len(given)), {}, None, (grid.low, grid.high))
         for channel, scale in enumerate(given):
             found._set(channel, scale)
@@ -140,10 +140,14 @@ class Parameters:
         return found
 
     @classmethod
-    def of_numbers(cls, given: NDArray[np.float64], inverse: bool, zero_points: NDArray[Any], grid: Grid) -> Parameters:
-        """The parameters given as positive FP64 numbers: scales, or with `inverse` steps."""
+    def of_numbers(
+        cls, given: NDArray[np.float64], inverse: bool, zero_points: NDArray[Any] | None, grid: Grid
+    ) -> Parameters:
+        """The parameters given as finite FP64 numbers: scales, or with `inverse` steps; no zero points are zeros."""
         found = cls(_one_each(given.size), {}, None, (grid.low, grid.high))
-        scales.of_numbers(given, inverse, found.numbers)
+        wrong = scales.of_numbers(given, inverse, found.numbers)
+        if wrong >= 0:
+            raise BitquantError(f"{'step' if inverse else 'scale'} is {given[wrong]:g}: it must be positive")
         found._set_zero_points(zero_points)
         return found
 
@@ -260,8 +264,8 @@ class Parameters:
             )
         self._set_zero_points(points)
 
-    def _set_zero_points(self, points: NDArray[Any]) -> None:
-        if not points.any():  # as most are
+    def _set_zero_points(self, points: NDArray[Any] | None) -> None:
+        if points is None:
             return
         for zero_point in points[(points < -_INT32) | (points >= _INT32)][:1]:
             about = f"{zero_point}" if abs(zero_point) < 2**40 - _INT32 else "beyond 2^39"
@@ -274,7 +278,8 @@ class Parameters:
 
 def _one_each(channels: int) -> dict[str, NDArray[Any]]:
     """The numbers of scales 1 and zero points 0."""
-    terms, integers = np.ones((2, channels), np.uint64), np.zeros((2, channels), np.int32)
+    terms, integers = np.empty((2, channels), np.uint64), np.zeros((2, channels), np.int32)
+    terms.fill(1)
     return {"numerator": terms[0], "denominator": terms[1], "exponent": integers[0], "zero_point": integers[1]}
 
 

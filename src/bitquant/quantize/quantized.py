@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant import plans
-from bitquant.arrays import take, with_held_format
+from bitquant.arrays import plain, take, with_held_format
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format, format
 from bitquant.kernels import levels
@@ -201,7 +201,7 @@ class Quantized:
             raise BitquantError("the error of no numbers is not defined: x is empty")
         target = _real(source)
         codes = np.ascontiguousarray(codes).reshape(-1)
-        original = np.ascontiguousarray(original, original.dtype.newbyteorder("=")).reshape(-1)
+        original = plain(original).reshape(-1)
         return Comparison(
             original,
             codes,

@@ -108,7 +108,9 @@ def given_numbers(values: Any, channels: int, name: str) -> NDArray[np.float64] 
     """Numbers given by a caller, one for each channel: as FP64 where that holds them, else as rationals."""
     # The usual case, and a short way: a number that the FPU takes for zero goes the other.
     if isinstance(values, (float, np.float32)) and 0 < (number := float(values)) < math.inf:
-        return np.full(channels, number)
+        numbers = np.empty(channels)
+        numbers.fill(number)
+        return numbers
     if isinstance(values, float):
         values = np.float64(values)
     if isinstance(values, (np.ndarray, np.floating)) and values.dtype.kind == "f" and values.dtype.itemsize <= 8:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant import plans
-from bitquant.arrays import Array, take, with_held_format
+from bitquant.arrays import Array, plain, take, with_held_format
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP64, Format, format
@@ -243,7 +243,7 @@ def quantize(
     array, give_back = take(x)
     array, source = with_held_format(array)
     granularity = Granularity.of(array.shape, axis, group_size, block_shape)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+    array = plain(array)
     parameters = parameters_for(
         array, source, scheme, grid, granularity, range, scale, step, zero_point, include_zero, stored, nonfinite
     )
