@@ -368,9 +368,9 @@ def test_the_number_of_threads_changes_nothing(many, target, threads):
 @pytest.mark.parametrize("target", ["float16", "float8_e5m2"])
 @pytest.mark.parametrize("start", [0, 1, 3, 16, 32, 48])
 def test_what_streams_past_the_caches_is_the_same(many, target, start):
-    """From 32 MB on, and in any alignment."""
+    """From 8 MB on, and in any alignment."""
     dtype = bq.format(target).code_dtype
-    size = (1 << 25) // dtype.itemsize + 77
+    size = (1 << 23) // dtype.itemsize + 77
     out = np.zeros(size + 56, dtype)
     bq.encode(np.resize(many, size), target, out=out[start : start + size])
     assert np.array_equal(out[start : start + size], np.resize(bq.encode(many, target), size))

@@ -190,9 +190,8 @@ cdef class Pipeline:
                 raise ValueError("random must be a contiguous array of uint32, as long as the source")
             words = <const uint32_t *> cnp.PyArray_DATA(random)
         memset(&tally, 0, sizeof(tally))
-        # Rounding takes longer than writing, so streaming pays only where the target outgrows all caches. In place it
-        # is a must: a stage may read its source again after it has written.
-        streaming = size * last.target_size >= 4 * STREAMING or read == write
+        # In place it is a must: a stage may read its source again after it has written.
+        streaming = size * last.target_size >= STREAMING or read == write
         if stop - start <= BLOCK:
             run_all(
                 self.steps, self.count, read, write, flags, start, stop, index, words, streaming, &tally, &refusal
