@@ -132,14 +132,16 @@ def test_products_are_taken_where_each_of_them_is_the_value(witness):
     assert told(table_of(2.0**-900, 0), 2.0**-900)  # zeros
     assert not told(table_of(1.0, 2**30), 1.0, 2**30)  # the difference may leave an int32
     target, codes = np.zeros(256, np.float32), np.arange(256, dtype=np.uint8)
-    given = codes, target, np.array([0.1]), np.int32([0]), True, Granularity.of((256,), None, None, None).blocks
+    marks, one = np.arange(256, dtype=np.uint32)[None], Granularity.of((256,), None, None, None).blocks
+    back = levels.Products(marks, one, np.array([0.1]), np.int32([0]), True)
     for rounding in ("toward_positive", "toward_negative", "toward_zero"):
         with witness.fpu_state(rounding):
-            taken = told(table_of(1.0, 0), 1.0) or levels.products(*given)
+            taken = told(table_of(1.0, 0), 1.0)
+            back(codes, target)
         assert not taken
-        assert not target.any()
-    assert levels.products(*given)
-    assert target.any()
+        assert np.array_equal(target.view(np.uint32), marks[0])  # which are no products
+    back(codes, target)
+    assert np.array_equal(target, np.float32([code * 0.1 for code in SIGNED]))
 
 
 BACK_REFUSED = [

@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
 from fractions import Fraction
 
@@ -518,6 +519,41 @@ def test_the_file_is_synced_before_it_is_put_in_place(tmp_path, monkeypatch):
         done.clear()
         write_tensors(tmp_path / f"x{suffix}", {"x": np.ones(1)})
         assert done == [(tmp_path / f"x{suffix}").stat().st_ino, "replace", tmp_path.stat().st_ino]
+
+
+def test_an_error_of_the_disk_that_was_told_meanwhile_is_not_forgotten(tmp_path, monkeypatch):
+    """The system tells it once; the last sync succeeds."""
+    path, told, real_sync = tmp_path / "x", threading.Event(), os.fsync
+
+    def sync(descriptor):
+        if not told.is_set():
+            told.set()
+            raise OSError(5, "Input/output error")
+        real_sync(descriptor)
+
+    def write():
+        with output.replaced(path, overwrite=True) as file:
+            file.write(b"new")
+            assert told.wait(10)
+
+    path.write_bytes(b"old")
+    monkeypatch.setattr(output, "_PAUSE", 0.001)
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(bq.BitquantError, match="Input/output error"):
+        write()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_file_that_takes_its_time_is_synced_while_it_is_written(tmp_path, monkeypatch):
+    synced, real_sync = threading.Semaphore(0), os.fsync
+    monkeypatch.setattr(output, "_PAUSE", 0.001)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (real_sync(descriptor), synced.release()))
+    with output.replaced(tmp_path / "x", overwrite=False) as file:
+        for _ in range(3):
+            file.write(b"some")
+            assert synced.acquire(timeout=10)
+    assert (tmp_path / "x").read_bytes() == b"some" * 3
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):

@@ -98,15 +98,16 @@ def read_only(array):
     return array
 
 
-def products(source=None, target=None, steps=None, zero_points=None, width=4, place=0):
-    """Call `products` with what is right but for the given."""
+def products(source=None, target=None, steps=None, zero_points=None, width=4, place=0, table=None):
+    """Call `Products` with what is right but for the given."""
     source = I8(12) if source is None else source
     target = F32(12) if target is None else target
+    table = np.zeros((3, 256), np.uint32) if table is None else table
     steps, zero_points = (
         F64(3) if steps is None else steps,
         np.zeros(3, np.int32) if zero_points is None else zero_points,
     )
-    return level_kernel.products(source, target, steps, zero_points, True, blocks(12, width), place)
+    return level_kernel.Products(table, blocks(12, width), steps, zero_points, True)(source, target, place)
 
 
 def are_products(table=None, steps=None, zero_points=None):
@@ -119,19 +120,25 @@ def are_products(table=None, steps=None, zero_points=None):
     return level_kernel.are_products(table, steps, zero_points, True)
 
 
-def values(source=None, target=None, parameters=None, width=4, row=None, place=0):
-    """Call `values` with what is right but for the given."""
+def values(source=None, target=None, parameters=None, width=4, row=None, place=0, word=4):
+    """Call `EachValue` with what is right but for the given."""
     source = I8(12) if source is None else source
     target = np.empty(12, np.uint32) if target is None else target
     row = plans.rounding_row(bq.FP32) if row is None else row
-    return level_kernel.values(source, target, parameters or numbers(), True, blocks(12, width), row, place)
+    return level_kernel.EachValue(parameters or numbers(), True, blocks(12, width), row, word)(source, target, place)
 
 
-def compared(x=None, y=None, low=None, high=None, place=0):
+def compared(x=None, y=None, low=None, high=None, place=0, way_back=None):
     """Call `compared` with what is right but for the given."""
     x, y = F32(12) if x is None else x, F32(12) + 2 if y is None else y
     low, high = F32(3) if low is None else low, F32(3) if high is None else high
-    return stats.compared(x, None, y, None, blocks(12, 4), low, high, place)
+    return stats.compared(x, None, y, way_back, None, blocks(12, 4), low, high, place)
+
+
+def twos(width=4, size=12):
+    """A table that turns every byte into 2, as FP32."""
+    table = np.full((-(-size // width), 256), 2, np.float32)
+    return level_kernel.Table(table.view(np.uint32), blocks(size, width))
 
 
 def scale_ranges(low=None, high=None, parameters=None, wide=None):
@@ -173,11 +180,11 @@ def random_run(random):
 
 
 def back(source=None, target=None, table=None, width=4, place=0):
-    """Call `dequantize` with what is right but for the given."""
+    """Call `Table` with what is right but for the given."""
     source = I8(12) if source is None else source
     target = np.empty(12, np.uint32) if target is None else target
     table = np.zeros((3, 256), np.uint32) if table is None else table
-    return level_kernel.look_up(source, target, table, blocks(12, width), place)
+    return level_kernel.Table(table, blocks(12, width))(source, target, place)
 
 
 # --- The cases ----------------------------------------------------------------------------------------------
@@ -375,16 +382,19 @@ MISUSES = {
         )
     },
     "values by another stage": lambda: values(row=stages()[0]),
-    "values by no stage": lambda: level_kernel.values(
-        I8(12), np.empty(12, np.uint32), numbers(), True, blocks(12, 4), None
-    ),
+    "values by no stage": lambda: level_kernel.EachValue(numbers(), True, blocks(12, 4), None, 4),
+    "values of three bytes": lambda: values(word=3),
+    "values of another word": lambda: values(word=2),
+    "values by nothing": lambda: level_kernel.WayBack()(I8(12), I8(12)),
     "values in 32-bit lanes": lambda: values(row=stages()[1]),
     "values from below": lambda: values(place=-1),
     "values beyond": lambda: values(place=1),
     # Values as products.
     "products of words": lambda: products(source=np.zeros(12, np.int16)),
     "products into less": lambda: products(target=F32(11)),
-    "products into bits": lambda: products(target=np.empty(12, np.uint32)),
+    "products into halves": lambda: products(target=np.empty(12, np.uint16)),
+    "products beside a table of floats": lambda: products(table=np.zeros((3, 256), np.float32)),
+    "products beside a smaller table": lambda: products(table=np.zeros((2, 256), np.uint32)),
     "products into read-only": lambda: products(target=read_only(F32(12))),
     "products by too few steps": lambda: products(steps=F64(2)),
     "products by float32": lambda: products(steps=F32(3)),
@@ -403,6 +413,15 @@ MISUSES = {
     "compare with FP64 bounds": lambda: compared(low=F64(3)),
     "compare with too few bounds": lambda: compared(high=F32(2)),
     "compare beyond": lambda: compared(place=1),
+    "compare words by a way back": lambda: compared(way_back=twos()),
+    "compare by nothing": lambda: compared(y=I8(12), way_back=level_kernel.WayBack()),
+    "compare by a way back of less": lambda: compared(y=I8(12), way_back=twos(size=8)),
+    "compare by a way back to halves": lambda: compared(
+        y=I8(12), way_back=level_kernel.Table(np.zeros((3, 256), np.uint16), blocks(12, 4))
+    ),
+    "compare by a way back to FP64": lambda: compared(
+        y=I8(12), way_back=level_kernel.Table(np.zeros((3, 256), np.uint64), blocks(12, 4))
+    ),
     "compare from below": lambda: compared(place=-1),
     # Scales.
     "scales of two lengths": lambda: scale_ranges(high=F64(2)),
@@ -431,7 +450,7 @@ MISUSES = {
     "look up in three dimensions": lambda: back(table=np.zeros((3, 256, 2), np.uint32)),
     "look up in an empty table": lambda: back(table=np.zeros((0, 256), np.uint32)),
     "look up in a strided table": lambda: back(table=np.zeros((3, 512), np.uint32)[:, ::2]),
-    "look up in no table": lambda: level_kernel.look_up(I8(12), np.empty(12, np.uint32), None, blocks(12, 4)),
+    "look up in no table": lambda: level_kernel.Table(None, blocks(12, 4)),
     "look up bytes in words": lambda: back(target=I8(12)),
     "look up words in bytes": lambda: back(table=np.zeros((3, 256), np.int8)),
     "look up sixteen bytes": lambda: back(target=np.empty(12, "c16"), table=np.zeros((3, 256), "c16")),
@@ -440,8 +459,8 @@ MISUSES = {
     "look up from below": lambda: back(place=-1),
     "look strided bytes up": lambda: back(source=I8(24)[::2]),
     "look up into strides": lambda: back(target=np.empty(24, np.uint32)[::2]),
-    "look nothing up": lambda: level_kernel.look_up(
-        None, np.empty(12, np.uint32), np.zeros((3, 256), np.uint32), blocks(12, 4)
+    "look nothing up": lambda: level_kernel.Table(np.zeros((3, 256), np.uint32), blocks(12, 4))(
+        None, np.empty(12, np.uint32)
     ),
     # Extremes.
     "extremes of another word": lambda: extremes(source=F64(12)),
@@ -583,9 +602,11 @@ def test_what_the_cases_spoil_is_right():
     assert kernel(word=8, width=1).run(F64(8), I8(8)) == (0, -1)
     assert kernel(widen=stages()[0]).run(np.zeros(8, np.float16), I8(8)) == (0, -1)
     values()
-    assert products()
+    products()
     assert not are_products()  # 0 is not −1 · 0
     assert compared() == (48, 0, 48, 0, 2, 0)
+    assert compared(y=I8(12), way_back=twos()) == (48, 0, 48, 0, 2, 0)
+    assert compared(y=I8(12), way_back=twos(width=12)) == (48, 0, 48, 0, 2, 0)
     assert scale_ranges() == -1
     scales.of_numbers(F64(3) + 1, False, numbers())
     scales.zero_points(F64(3), F64(3) + 1, 0, numbers(), np.empty(3, np.int64))

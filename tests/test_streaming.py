@@ -634,10 +634,15 @@ def test_a_temporary_file_that_is_being_written_is_left_alone(tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_memory_does_not_grow_with_the_file(tmp_path):
+@pytest.mark.parametrize("tensors", [1, 256])
+def test_memory_does_not_grow_with_the_file(tmp_path, tensors):
     """A file of 2 GB without blocks on the disk: its numbers are zeros."""
-    path = tmp_path / "x.safetensors"
-    text = json.dumps({"w": {"dtype": "F32", "shape": [1 << 29], "data_offsets": [0, 1 << 31]}}).encode()
+    path, size = tmp_path / "x.safetensors", (1 << 31) // tensors
+    rows = {
+        f"w{k}": {"dtype": "F32", "shape": [size // 4], "data_offsets": [k * size, (k + 1) * size]}
+        for k in range(tensors)
+    }
+    text = json.dumps(rows).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     os.truncate(path, 8 + len(text) + (1 << 31))
     program = (

@@ -92,12 +92,12 @@ class Native(Layout):
         return self._description(work).planned(work.entry.name, work.granularity)
 
     def pieces(self, work: Work, slab: Slab, item: Quantized) -> Iterator[tuple[str, NDArray[Any]]]:
+        if work.slabs.spanning and slab.start:  # the scales are those of the first
+            yield work.entry.name, np.asarray(item.codes)
+            return
         described = self._description(work)
-        if not work.slabs.spanning or slab.start == 0:
-            described.take_scales(item)
-        for name, piece in described.pieces(work.entry.name, item):
-            if name == work.entry.name or not work.slabs.spanning or slab.start == 0:
-                yield name, piece
+        described.take_scales(item)
+        yield from described.pieces(work.entry.name, item)
 
     def values(self, work: Work, slab: Slab, source: Source) -> NDArray[Any]:
         name, described = work.entry.name, self._description(work)

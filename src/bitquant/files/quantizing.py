@@ -250,9 +250,8 @@ class _Quantization(Plan):
         work.survey(pool, advance)
 
         def one(slab: Slab) -> tuple[Slab, Quantized, Tally]:
-            numbers = work.load(slab)
-            item = work.quantized(slab, numbers)
-            return slab, item, tally(item.comparison(numbers))
+            item, comparison = work.compared(slab, work.load(slab))
+            return slab, item, tally(comparison)
 
         spread, tallies = _Spread(), []
         late: list[tuple[str, NDArray[Any]]] = []

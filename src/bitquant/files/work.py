@@ -6,7 +6,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any, TypeVar
 
@@ -23,11 +23,12 @@ from bitquant.files.recipe import Options
 from bitquant.files.slabs import Slab, Slabs
 from bitquant.files.source import Entry, Source
 from bitquant.formats import Format, format
-from bitquant.quantize.extremes import check_found, joined, nonfinite_error, reach
+from bitquant.quantize.comparison import Comparison
+from bitquant.quantize.extremes import Reach, check_found, nonfinite_error
 from bitquant.quantize.granularity import Granularity
 from bitquant.quantize.quantized import Quantized
 from bitquant.quantize.rationals import exact_numbers
-from bitquant.quantize.schemes import quantize
+from bitquant.quantize.schemes import again, quantize
 
 __all__ = ["Advance", "Work", "in_order"]
 
@@ -35,6 +36,7 @@ Advance = Callable[[str, int], None]  # the name of a tensor, and bytes of it th
 A = TypeVar("A")
 B = TypeVar("B")
 _AHEAD = 3  # pieces that are begun before the first is fetched
+_NONE: NDArray[Any] = np.empty(0)
 
 
 def in_order(pool: Executor, work: Callable[[A], B], pieces: Iterable[A]) -> Iterator[B]:
@@ -77,6 +79,7 @@ class Work:
     slabs: Slabs = field(init=False)
     note: str = field(init=False, default="")
     _limits: Any = field(init=False, default=None)
+    _known: dict[tuple[int, ...], tuple[Quantized, Comparison]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         options, shape = self.options, self.entry.shape
@@ -138,17 +141,17 @@ class Work:
 
     def _extremes(self, pool: Executor, dealt_with: Callable[[int], None]) -> tuple[NDArray[np.float64], ...]:
         """The least and the greatest number that share each scale, found in a walk."""
-        lows: list[NDArray[np.float64]] = []
-        highs: list[NDArray[np.float64]] = []
-        for slab, (low, high, finite) in zip(
+        found: list[Reach] = []
+        for slab, part in zip(
             self.slabs, in_order(pool, lambda slab: self._reach(slab, self.load(slab)), self.slabs), strict=True
         ):
-            if not finite:
+            if not part.finite:
                 self._refuse_nonfinite()
-            lows, highs = ([one] for one in joined([*lows, low], [*highs, high]))
+            found = [part.joined(other) for other in found] or [part]
             dealt_with(self.share(slab))
-        check_found(lows[0], highs[0], self.granularity)
-        return lows[0], highs[0]
+        low, high = found[0].numbers()
+        check_found(low, high, self.granularity)
+        return low, high
 
     def _channels(self, pool: Executor, dealt_with: Callable[[int], None]) -> Iterator[Channel]:
         """All numbers as the one channel that they are; its extremes are found when it is asked for."""
@@ -176,8 +179,8 @@ class Work:
         """Quantize the numbers of a slab."""
         options, limits = self.options, self._limits
         if not self.slabs.spanning or options.range is not None:
-            low, high, finite = self._reach(slab, numbers)
-            if not finite:
+            reach = self._reach(slab, numbers)
+            if not reach.finite:
                 self._refuse_nonfinite()
             with self._named():
                 if options.range is not None:
@@ -185,10 +188,25 @@ class Work:
                 elif options.calibrate is not None:
                     limits = self._calibrated(numbers, slab.block)
                 else:
-                    check_found(low, high, Granularity.of(slab.shape, None, None, slab.block))
-                    limits = low, high
+                    limits = reach.numbers()
+                    check_found(*limits, Granularity.of(slab.shape, None, None, slab.block))
         with self._named():
             return quantize(numbers, block_shape=slab.block, range=limits, **options.mapping)
+
+    def compared(self, slab: Slab, numbers: NDArray[Any]) -> tuple[Quantized, Comparison]:
+        """Quantize the numbers of a slab, and set them beside their codes.
+
+        Slabs of one shape that have the same scales share what follows from these.
+        """
+        known = self._known.get(slab.shape)
+        if known is not None:
+            item = again(known[0], numbers)
+            return item, replace(known[1], original=numbers.reshape(-1), codes=item.codes.reshape(-1))
+        item = self.quantized(slab, numbers)
+        comparison = item.comparison(numbers)
+        if self._limits is not None:  # without the numbers, which would stay in memory
+            self._known[slab.shape] = replace(item, codes=None), replace(comparison, original=_NONE, codes=_NONE)
+        return item, comparison
 
     def share(self, slab: Slab) -> int:
         """The bytes of a slab in the file."""
@@ -207,9 +225,9 @@ class Work:
         """What the numbers are mapped to, in the words of `calibrate`."""
         return {word: value for word, value in self.options.mapping.items() if word not in ("rounding", "nonfinite")}
 
-    def _reach(self, slab: Slab, numbers: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    def _reach(self, slab: Slab, numbers: NDArray[Any]) -> Reach:
         array, source = with_held_format(numbers)
-        return reach(array, source, Granularity.of(slab.shape, None, None, slab.block))
+        return Reach.of(array, source, Granularity.of(slab.shape, None, None, slab.block))
 
     def _refuse_nonfinite(self) -> None:
         """Raise the error that counts what is not finite, unless that is allowed."""

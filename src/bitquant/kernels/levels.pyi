@@ -10,24 +10,26 @@ def multiples(numbers: dict[str, NDArray[Any]], steps: NDArray[Any], target: Nar
 def are_products(
     table: NDArray[np.uint32], steps: NDArray[np.float64], zero_points: NDArray[np.int32], signed: bool
 ) -> bool: ...
-def products(
-    source: NDArray[Any],
-    target: NDArray[np.float32],
-    steps: NDArray[np.float64],
-    zero_points: NDArray[np.int32],
-    signed: bool,
-    blocks: Blocks,
-    place: int = 0,
-) -> bool: ...
-def look_up(
-    source: NDArray[Any], target: NDArray[Any], table: NDArray[Any], blocks: Blocks, place: int = 0
-) -> None: ...
-def values(
-    source: NDArray[Any],
-    target: NDArray[Any],
-    numbers: dict[str, NDArray[Any]],
-    signed: bool,
-    blocks: Blocks,
-    row: Narrow,
-    place: int = 0,
-) -> None: ...
+
+class WayBack:
+    blocks: Blocks
+    word: int
+    def __call__(self, source: NDArray[Any], target: NDArray[Any], place: int = 0) -> None: ...
+
+class EachValue(WayBack):
+    def __init__(
+        self, numbers: dict[str, NDArray[Any]], signed: bool, blocks: Blocks, row: Narrow, word: int
+    ) -> None: ...
+
+class Table(WayBack):
+    def __init__(self, table: NDArray[Any], blocks: Blocks) -> None: ...
+
+class Products(Table):
+    def __init__(
+        self,
+        table: NDArray[np.uint32],
+        blocks: Blocks,
+        steps: NDArray[np.float64],
+        zero_points: NDArray[np.int32],
+        signed: bool,
+    ) -> None: ...

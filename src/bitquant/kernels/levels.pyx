@@ -287,16 +287,108 @@ def multiples(
             out[c] = value_of(counts[c], line.numerator[c], line.denominator[c], line.exponent[c], &target.target)
 
 
-cdef int check_codes(cnp.ndarray source, cnp.ndarray target, Blocks blocks, Py_ssize_t place) except -1:
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
-    if (
-        cnp.PyArray_ITEMSIZE(source) != 1 or cnp.PyArray_SIZE(target) != size
-        or not cnp.PyArray_ISWRITEABLE(target) or place < 0 or place + size > blocks.size
-        or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
-        or cnp.PyArray_ITEMSIZE(target) not in (1, 2, 4, 8)
+cdef class WayBack:
+
+    def __call__(self, cnp.ndarray source not None, cnp.ndarray target not None, Py_ssize_t place=0):
+        """Turn bytes, the first of them number `place` of the array that has the blocks, into values."""
+        cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
+        cdef Walk walk
+        if (
+            self.blocks is None or cnp.PyArray_ITEMSIZE(source) != 1 or cnp.PyArray_SIZE(target) != size
+            or cnp.PyArray_ITEMSIZE(target) != self.word or not cnp.PyArray_ISWRITEABLE(target)
+            or place < 0 or place + size > self.blocks.size
+            or not (cnp.PyArray_IS_C_CONTIGUOUS(source) and cnp.PyArray_IS_C_CONTIGUOUS(target))
+        ):
+            raise ValueError("source, target and blocks do not fit each other")
+        if size:
+            with nogil:
+                walk_from(&self.blocks.blocking, place, &walk)
+                self.block(<const uint8_t *> cnp.PyArray_DATA(source), cnp.PyArray_DATA(target), &walk, size)
+
+    cdef void block(self, const uint8_t *codes, void *target, Walk *walk, Py_ssize_t n) noexcept nogil:
+        pass
+
+
+cdef class EachValue(WayBack):
+    """Number by number (Designs A, C, D). `row` is that of the values' format, `word` the bytes of its codes."""
+
+    cdef Line line
+    cdef Narrow row
+    cdef dict numbers
+
+    def __init__(self, dict numbers not None, bint signed, Blocks blocks not None, Narrow row not None, int word):
+        line_of(numbers, &self.line)
+        check_target(row)
+        if len(numbers["numerator"]) != blocks.channels or word not in (1, 2, 4, 8):
+            raise ValueError("numbers must have one entry per channel, and values 1, 2, 4 or 8 bytes")
+        self.line.signed = signed
+        self.numbers = dict(numbers)  # keeps the arrays alive
+        self.row, self.blocks, self.word = row, blocks, word
+
+    cdef void block(self, const uint8_t *codes, void *target, Walk *walk, Py_ssize_t n) noexcept nogil:
+        cdef const Blocking *b = &self.blocks.blocking
+        if self.word == 1:
+            each_value(codes, <uint8_t *> target, &self.line, b, walk, n, &self.row.target)
+        elif self.word == 2:
+            (<Valuer> values_16)(codes, target, &self.line, b, walk, n, &self.row.target)
+        elif self.word == 4:
+            (<Valuer> values_32)(codes, target, &self.line, b, walk, n, &self.row.target)
+        else:
+            each_value(codes, <uint64_t *> target, &self.line, b, walk, n, &self.row.target)
+
+
+cdef class Table(WayBack):
+    """Looked up in table[channel, byte] (Design B)."""
+
+    cdef cnp.ndarray table
+    cdef const void *values
+
+    def __init__(self, cnp.ndarray table not None, Blocks blocks not None):
+        self.table, self.blocks, self.word = table, blocks, cnp.PyArray_ITEMSIZE(table)
+        self.values = cnp.PyArray_DATA(table)
+        if (
+            cnp.PyArray_NDIM(table) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(table) or self.word not in (1, 2, 4, 8)
+            or table.shape[0] != blocks.channels or table.shape[1] != 256
+        ):
+            raise ValueError("the table must hold 256 values for each channel")
+
+    cdef void block(self, const uint8_t *codes, void *target, Walk *walk, Py_ssize_t n) noexcept nogil:
+        cdef const Blocking *b = &self.blocks.blocking
+        if self.word == 1:
+            copy_values(codes, <uint8_t *> target, <const uint8_t *> self.values, b, walk, n)
+        elif self.word == 2:
+            copy_values(codes, <uint16_t *> target, <const uint16_t *> self.values, b, walk, n)
+        elif self.word == 4:
+            copy_values(codes, <uint32_t *> target, <const uint32_t *> self.values, b, walk, n)
+        else:
+            copy_values(codes, <uint64_t *> target, <const uint64_t *> self.values, b, walk, n)
+
+
+cdef class Products(Table):
+    """(code − zero_point) · step, where `are_products` says so; looked up while the FPU rounds otherwise (Design E)."""
+
+    cdef cnp.ndarray steps, zero_points
+    cdef const double *step
+    cdef const int32_t *point
+    cdef bint signed
+
+    def __init__(
+        self, cnp.ndarray table not None, Blocks blocks not None, cnp.ndarray steps not None,
+        cnp.ndarray zero_points not None, bint signed
     ):
-        raise ValueError("source, target and blocks do not fit each other")
-    return 0
+        Table.__init__(self, table, blocks)
+        entries(table, cnp.NPY_UINT32, 256 * blocks.channels)
+        self.step = <const double *> entries(steps, cnp.NPY_FLOAT64, blocks.channels)
+        self.point = <const int32_t *> entries(zero_points, cnp.NPY_INT32, blocks.channels)
+        self.steps, self.zero_points, self.signed = steps, zero_points, signed
+
+    cdef void block(self, const uint8_t *codes, void *target, Walk *walk, Py_ssize_t n) noexcept nogil:
+        if rounds_to_nearest():
+            multiply(codes, <float *> target, self.step, self.point, self.signed, &self.blocks.blocking, walk, n)
+        else:
+            copy_values(
+                codes, <uint32_t *> target, <const uint32_t *> self.values, &self.blocks.blocking, walk, n
+            )
 
 
 def are_products(
@@ -320,91 +412,3 @@ def are_products(
                     (magnitude == 0) | (magnitude >= 0x00800000)
                 ) & (bits_of_float(product(byte, 128 if signed else 0, point[c], step[c])) == value)
     return bool(same)
-
-
-def products(
-    cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray steps not None,
-    cnp.ndarray zero_points not None, bint signed, Blocks blocks not None, Py_ssize_t place=0,
-):
-    """Fill target (float32) with (code − zero_point) · step, and return True; or False where the FPU rounds otherwise.
-
-    The first byte is number `place` of the array that has the blocks.
-    """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
-    cdef Walk walk
-    check_codes(source, target, blocks, place)
-    cdef float *out = <float *> written(target, cnp.NPY_FLOAT32, size)
-    cdef const uint8_t *codes = <const uint8_t *> cnp.PyArray_DATA(source)
-    cdef const double *step = <const double *> entries(steps, cnp.NPY_FLOAT64, blocks.channels)
-    cdef const int32_t *points = <const int32_t *> entries(zero_points, cnp.NPY_INT32, blocks.channels)
-    if not rounds_to_nearest():
-        return False
-    if size:
-        with nogil:
-            walk_from(&blocks.blocking, place, &walk)
-            multiply(codes, out, step, points, signed, &blocks.blocking, &walk, size)
-    return True
-
-
-def look_up(
-    cnp.ndarray source not None, cnp.ndarray target not None, cnp.ndarray table not None, Blocks blocks not None,
-    Py_ssize_t place=0,
-):
-    """Look bytes up in table[channel, byte]; the first byte is number `place` of the array that has the blocks."""
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
-    cdef int word = cnp.PyArray_ITEMSIZE(target)
-    cdef Walk walk
-    check_codes(source, target, blocks, place)
-    if (
-        cnp.PyArray_NDIM(table) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(table) or cnp.PyArray_ITEMSIZE(table) != word
-        or table.shape[0] != blocks.channels or table.shape[1] != 256
-    ):
-        raise ValueError("the table must hold 256 numbers of the target's size for each channel")
-    cdef const uint8_t *codes = <const uint8_t *> cnp.PyArray_DATA(source)
-    cdef void *out = cnp.PyArray_DATA(target)
-    cdef const void *values = cnp.PyArray_DATA(table)
-    cdef const Blocking *b = &blocks.blocking
-    if size == 0:
-        return
-    with nogil:
-        walk_from(b, place, &walk)
-        if word == 1:
-            copy_values(codes, <uint8_t *> out, <const uint8_t *> values, b, &walk, size)
-        elif word == 2:
-            copy_values(codes, <uint16_t *> out, <const uint16_t *> values, b, &walk, size)
-        elif word == 4:
-            copy_values(codes, <uint32_t *> out, <const uint32_t *> values, b, &walk, size)
-        else:
-            copy_values(codes, <uint64_t *> out, <const uint64_t *> values, b, &walk, size)
-
-
-def values(
-    cnp.ndarray source not None, cnp.ndarray target not None, dict numbers not None, bint signed,
-    Blocks blocks not None, Narrow row not None, Py_ssize_t place=0,
-):
-    """Turn bytes into codes of the format of `row`; the first is number `place` of the array that has the blocks."""
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(source)
-    cdef int word = cnp.PyArray_ITEMSIZE(target)
-    cdef Line line
-    cdef Walk walk
-    line_of(numbers, &line)
-    line.signed = signed
-    check_target(row)
-    check_codes(source, target, blocks, place)
-    if len(numbers["numerator"]) != blocks.channels:
-        raise ValueError("numbers must have one entry per channel")
-    cdef const uint8_t *codes = <const uint8_t *> cnp.PyArray_DATA(source)
-    cdef void *out = cnp.PyArray_DATA(target)
-    cdef const Blocking *b = &blocks.blocking
-    if size == 0:
-        return
-    with nogil:
-        walk_from(b, place, &walk)
-        if word == 1:
-            each_value(codes, <uint8_t *> out, &line, b, &walk, size, &row.target)
-        elif word == 2:
-            (<Valuer> values_16)(codes, out, &line, b, &walk, size, &row.target)
-        elif word == 4:
-            (<Valuer> values_32)(codes, out, &line, b, &walk, size, &row.target)
-        else:
-            each_value(codes, <uint64_t *> out, &line, b, &walk, size, &row.target)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitquant.kernels.blocking import Blocks
+from bitquant.kernels.levels import WayBack
 from bitquant.kernels.stage import Stage
 
 def extremes(
@@ -22,6 +23,7 @@ def compared(
     x: NDArray[Any],
     widen_x: Stage | None,
     y: NDArray[Any],
+    back: WayBack | None,
     widen_y: Stage | None,
     blocks: Blocks,
     low: NDArray[np.float32],

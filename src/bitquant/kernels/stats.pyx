@@ -20,7 +20,8 @@ from libc.math cimport fabs
 
 from bitquant.kernels.arrays cimport entries, written
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
-from bitquant.kernels.machine cimport int32_t, int64_t, loop
+from bitquant.kernels.levels cimport WayBack
+from bitquant.kernels.machine cimport int32_t, int64_t, loop, uint8_t
 from bitquant.kernels.stage cimport BLOCK, Stage, Tally
 
 cnp.import_array()
@@ -349,30 +350,32 @@ def error_sums(cnp.ndarray x not None, cnp.ndarray y not None):
 
 
 def compared(
-    cnp.ndarray x not None, Stage widen_x, cnp.ndarray y not None, Stage widen_y, Blocks blocks not None,
+    cnp.ndarray x not None, Stage widen_x, cnp.ndarray y not None, WayBack back, Stage widen_y, Blocks blocks not None,
     cnp.ndarray low not None, cnp.ndarray high not None, Py_ssize_t place,
 ):
     """The sums of `error_sums`, and how many of x lie outside low[channel] to high[channel].
 
     x and y are the codes of numbers, the first of them number `place` of the array that has the blocks, and are
-    widened by their stages to FP32 (Design C). Σx² or Σy² is not finite where not all numbers are, and nothing else
-    means anything then.
+    widened by their stages to FP32 (Design D); `back` makes those of y from bytes. Σx² or Σy² is not finite where not
+    all numbers are, and nothing else means anything then.
     """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(x), at = 0, n, clipped = 0
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(x), item = cnp.PyArray_ITEMSIZE(y), at = 0, n, clipped = 0
+    cdef int word = <int> item if back is None else back.word
     cdef double found[5]
     cdef const float *lows = <const float *> entries(low, cnp.NPY_FLOAT32, blocks.channels)
     cdef const float *highs = <const float *> entries(high, cnp.NPY_FLOAT32, blocks.channels)
-    cdef char memory[8 * BLOCK + 64]
+    cdef char memory[12 * BLOCK + 64]
     cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
     cdef const char *one
     cdef const char *other
     cdef Tally silent
-    cdef Walk walk
+    cdef Walk walk, walk_back
     cdef Sums sums
     if (
         cnp.PyArray_SIZE(y) != size or place < 0 or place + size > blocks.size
         or cnp.PyArray_ITEMSIZE(x) != (4 if widen_x is None else widen_x.source_size)
-        or cnp.PyArray_ITEMSIZE(y) != (4 if widen_y is None else widen_y.source_size)
+        or word != (4 if widen_y is None else widen_y.source_size)
+        or (back is not None and (item != 1 or word > 4 or back.blocks is None or back.blocks.size != blocks.size))
         or (widen_x is not None and widen_x.target_size != 4) or (widen_y is not None and widen_y.target_size != 4)
         or not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y))
     ):
@@ -381,16 +384,21 @@ def compared(
     with nogil:
         if size:
             walk_from(&blocks.blocking, place, &walk)
+            if back is not None:
+                walk_from(&back.blocks.blocking, place, &walk_back)
         while at < size:
             n = size - at if size - at < BLOCK else BLOCK
             one = cnp.PyArray_BYTES(x) + at * cnp.PyArray_ITEMSIZE(x)
-            other = cnp.PyArray_BYTES(y) + at * cnp.PyArray_ITEMSIZE(y)
+            other = cnp.PyArray_BYTES(y) + at * item
             if widen_x is not None:
                 widen_x.block(one, scratch, NULL, widen_x.row, &silent, n)
                 one = scratch
-            if widen_y is not None:
-                widen_y.block(other, scratch + 4 * BLOCK, NULL, widen_y.row, &silent, n)
+            if back is not None:
+                back.block(<const uint8_t *> other, scratch + 4 * BLOCK, &walk_back, n)
                 other = scratch + 4 * BLOCK
+            if widen_y is not None:
+                widen_y.block(other, scratch + 8 * BLOCK, NULL, widen_y.row, &silent, n)
+                other = scratch + 8 * BLOCK
             add_errors_32(<const float *> one, <const float *> other, &sums, n)
             count_outside(<const float *> one, lows, highs, &blocks.blocking, &walk, n, &clipped)
             at += n

@@ -15,11 +15,11 @@ from bitquant.arrays import with_format
 from bitquant.convert import convert
 from bitquant.errors import BitquantError
 from bitquant.formats import FP32, Format
-from bitquant.kernels import stats
+from bitquant.kernels import levels, stats
 from bitquant.quantize.granularity import Granularity
 
 _CHUNK = 1 << 15  # numbers that are compared as FP64 at a time
-_RUN = 1 << 17  # numbers that are compared as FP32 at a time
+_RUN = 1 << 19  # numbers that are compared as FP32 at a time
 
 
 class Piece(NamedTuple):
@@ -65,16 +65,19 @@ class Comparison:
         (carrier, widen), (carrier_back, widen_back) = plans.to_carrier(source), plans.to_carrier(self.target)
         narrow = carrier.code_dtype.itemsize == carrier_back.code_dtype.itemsize == FP32.code_dtype.itemsize
         size, blocks = self.original.size, self.granularity.blocks
+        back = self.way_back if isinstance(self.way_back, levels.WayBack) else None
         if narrow:  # a FP32 number is below a bound if it is below the first FP32 number that is not
             low: NDArray[np.float32] = convert(self.inside[0], FP32, rounding="toward_positive")
             high: NDArray[np.float32] = convert(self.inside[1], FP32, rounding="toward_negative")
-            room = np.empty(min(size, _RUN), self.target.code_dtype)
+            room = np.empty(0 if back else min(size, _RUN), self.target.code_dtype)
         for place in range(0, size, _RUN):
             number, codes = self.original[place : place + _RUN], self.codes[place : place + _RUN]
             if narrow:
-                back = room[: number.size]
-                self.way_back(codes, back, place)
-                *sums, clipped = stats.compared(number, widen, back, widen_back, blocks, low, high, place)
+                if back is None:
+                    values = room[: number.size]
+                    self.way_back(codes, values, place)
+                    codes = values
+                *sums, clipped = stats.compared(number, widen, codes, back, widen_back, blocks, low, high, place)
                 if math.isfinite(sums[1]) and math.isfinite(sums[2]):
                     yield Sums(*((one, 0) for one in sums)), clipped, number.size
                     continue

@@ -16,44 +16,55 @@ from bitquant.kernels import stats
 from bitquant.quantize.granularity import Granularity
 
 
+class Reach:
+    """The smallest and the largest finite number of each channel, found piece by piece; −0 is below +0.
+
+    Attributes
+    ----------
+    finite : bool
+        Whether all numbers are.
+    """
+
+    def __init__(self, carrier: Format, low: NDArray[Any], high: NDArray[Any], finite: bool) -> None:
+        self._carrier, self._low, self._high, self.finite = carrier, low, high, finite
+
+    @classmethod
+    def of(cls, array: Array, source: Format, granularity: Granularity) -> Reach:
+        """The reach of a contiguous array."""
+        carrier, widen = plans.to_carrier(source)
+        word, infinity = carrier.code_dtype.itemsize, carrier.largest_code + 1
+        low, high = (np.empty(granularity.channels, f"i{word}") for _ in range(2))
+        for finite in (True, False):
+            low.fill(_most(low))
+            high.fill(~_most(high))
+            stats.extremes(array, widen, word, granularity.blocks, low, high, not finite)
+            if low.min() > ~infinity and high.max() < infinity:
+                break
+        return cls(carrier, low, high, finite)
+
+    def joined(self, other: Reach) -> Reach:
+        """The reach of two pieces of the same channels."""
+        low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
+        return Reach(self._carrier, low, high, self.finite and other.finite)
+
+    def numbers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both ends; of a channel without finite numbers they are infinity and −infinity."""
+        infinity = self._carrier.largest_code + 1
+        low = np.where(self._low == _most(self._low), infinity, self._low)
+        high = np.where(self._high == ~_most(self._high), ~infinity, self._high)
+        return _numbers(low, self._carrier), _numbers(high, self._carrier)
+
+
 def extremes(
     array: Array, source: Format, granularity: Granularity, refuse: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The smallest and largest number of each channel, exactly; what is not finite is refused, or left out."""
-    low, high, finite = reach(array, source, granularity)
-    if refuse and not finite:
+    reach = Reach.of(array, source, granularity)
+    if refuse and not reach.finite:
         raise _not_finite(array, source)
+    low, high = reach.numbers()
     check_found(low, high, granularity)
     return low, high
-
-
-def reach(
-    array: Array, source: Format, granularity: Granularity
-) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
-    """The smallest and largest finite number of each channel, and whether all numbers are finite.
-
-    A channel without finite numbers has infinity as the smallest and −infinity as the largest.
-    """
-    carrier, widen = plans.to_carrier(source)
-    word = carrier.code_dtype.itemsize
-    key = np.dtype(f"i{word}")
-    infinity = carrier.largest_code + 1
-    channels = granularity.channels
-    for finite in (False, True):
-        low, high = np.full(channels, np.iinfo(key).max, key), np.full(channels, np.iinfo(key).min, key)
-        stats.extremes(array, widen, word, granularity.blocks, low, high, finite)
-        if low.min() > ~infinity and high.max() < infinity:
-            break
-    low[low == np.iinfo(key).max] = infinity
-    high[high == np.iinfo(key).min] = ~infinity
-    return _numbers(low, carrier), _numbers(high, carrier), not finite
-
-
-def joined(lows: list[NDArray[np.float64]], highs: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], ...]:
-    """The smallest and the largest number of channels that were looked at piece by piece; −0 is below +0."""
-    keys = ([_keys(end) for end in ends] for ends in (lows, highs))
-    low, high = (end(np.stack(found), axis=0) for end, found in zip((np.min, np.max), keys, strict=True))
-    return _numbers(low, FP64), _numbers(high, FP64)
 
 
 def check_found(lows: NDArray[np.float64], highs: NDArray[np.float64], granularity: Granularity) -> None:
@@ -68,21 +79,16 @@ def check_found(lows: NDArray[np.float64], highs: NDArray[np.float64], granulari
         raise BitquantError(f"nothing in {where} is finite, so it has no range: give range=, scale= or step=")
 
 
+def _most(keys: NDArray[Any]) -> int:
+    """The largest key there can be."""
+    return (1 << (8 * keys.itemsize - 1)) - 1
+
+
 def _numbers(keys: NDArray[Any], carrier: Format) -> NDArray[np.float64]:
-    """The numbers that have the keys."""
-    numbers: NDArray[np.float64] = convert(_turned(keys).view(carrier.array_dtype), FP64)
+    """The numbers that have the keys: the magnitude turned back (kernels/stats.pyx, Design A)."""
+    words = keys ^ ((keys >> (8 * keys.itemsize - 1)) & _most(keys))
+    numbers: NDArray[np.float64] = convert(words.view(carrier.array_dtype), FP64)
     return numbers
-
-
-def _keys(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The inverse of `_numbers`."""
-    return _turned(numbers.view(np.int64))
-
-
-def _turned(words: NDArray[Any]) -> NDArray[Any]:
-    """Bits as keys in the order of their numbers, and back: the magnitude turned over (kernels/stats.pyx, Design A)."""
-    turned: NDArray[Any] = words ^ ((words >> (words.dtype.itemsize * 8 - 1)) & np.iinfo(words.dtype).max)
-    return turned
 
 
 def _not_finite(array: Array, source: Format) -> BitquantError:

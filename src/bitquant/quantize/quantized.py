@@ -277,38 +277,30 @@ def _way_back(
         )
         for channel, scale in parameters.wide.items()
     }
-    channels = granularity.channels
+    channels, word = granularity.channels, target.code_dtype.itemsize
     if channels == 1 or _LARGE * channels <= blocks.size:
         table = np.empty((channels, 256), target.code_dtype)
         each = Granularity.of(table.shape, 0, None, None).blocks
-        levels.values(np.tile(codes, channels), table.reshape(-1), numbers, grid.signed, each, row)
+        levels.EachValue(numbers, grid.signed, each, row, word)(np.tile(codes, channels), table.reshape(-1))
         for channel, row_of_codes in wide.items():
             table[channel] = row_of_codes
+        if target is FP32:
+            steps, points = parameters.float_steps(), parameters.zero_points
+            if levels.are_products(table, steps, points, grid.signed):
+                return levels.Products(table, blocks, steps, points, grid.signed)
+        return levels.Table(table, blocks)
+    each_value = levels.EachValue(numbers, grid.signed, blocks, row, word)
+    if not wide:
+        return each_value
 
-        def from_table(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
-            levels.look_up(source, values, table, blocks, start)
+    def patched(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
+        each_value(source, values, start)
+        channel_of = granularity.channels_of(start, start + source.size)
+        for channel in np.intersect1d(channel_of, list(wide)).tolist():
+            mine = channel_of == channel
+            values[mine] = wide[channel][source[mine].view(np.uint8)]
 
-        if target is not FP32:
-            return from_table
-        steps, points = parameters.float_steps(), parameters.zero_points
-        if not levels.are_products(table, steps, points, grid.signed):
-            return from_table
-
-        def by_products(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
-            if not levels.products(source, values.view(np.float32), steps, points, grid.signed, blocks, start):
-                from_table(source, values, start)
-
-        return by_products
-
-    def one_by_one(source: NDArray[Any], values: NDArray[Any], start: int) -> None:
-        levels.values(source, values, numbers, grid.signed, blocks, row, start)
-        if wide:
-            channel_of = granularity.channels_of(start, start + source.size)
-            for channel in np.intersect1d(channel_of, list(wide)).tolist():
-                mine = channel_of == channel
-                values[mine] = wide[channel][source[mine].view(np.uint8)]
-
-    return one_by_one
+    return patched
 
 
 def level(value: Fraction, target: Format) -> int:

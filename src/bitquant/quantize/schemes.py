@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -265,6 +266,15 @@ def quantize(
     )
 
 
+def again(item: Quantized, array: Array) -> Quantized:
+    """Quantize other numbers by the parameters of what was quantized; of its shape and dtype, and contiguous."""
+    assert isinstance(item.parameters, Parameters)
+    codes = np.empty(array.shape, item.grid.dtype)
+    name, mode = item.rounding, rounding_index(item.rounding)
+    _fill(array, item.source, codes, item.parameters, item.grid, item.granularity, name, mode, item.nonfinite, 1)
+    return replace(item, codes=codes)
+
+
 def dequantize(
     codes: Any,
     *,
@@ -339,7 +349,7 @@ def _fill(
     granularity: Granularity,
     rounding: str,
     mode: int,
-    nonfinite: Nonfinite,
+    nonfinite: str,
     threads: int | None,
 ) -> None:
     """Fill the codes of an array that is not empty."""
@@ -378,4 +388,4 @@ def _fill_wide(
             codes[part][mine] = found
 
 
-__all__ = ["asymmetric", "clipped", "dequantize", "quantize", "symmetric"]
+__all__ = ["again", "asymmetric", "clipped", "dequantize", "quantize", "symmetric"]
