@@ -29,8 +29,8 @@ from bitquant.kernels.arrays cimport entries, terms
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.fields cimport significand32, significand64
 from bitquant.kernels.machine cimport (
-    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, past_line,
-    rounds_to_nearest, stream_block, stream_end, uint8_t, uint32_t, uint64_t,
+    bits_of_double, bits_of_float, carrier, double_of_bits, float_of_bits, int32_t, int64_t, loop, rounds_to_nearest,
+    stream_block, stream_end, uint8_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.propose cimport FIXED, FIXED_ONE, fixed, larger, nearly_scale, propose, real, smaller
 from bitquant.kernels.rational cimport rounded_sum
@@ -546,12 +546,11 @@ cdef class Affine:
         cdef Tally silent
         cdef Walk walk
         cdef Fixed point
-        cdef Py_ssize_t at = start, n, most
+        cdef Py_ssize_t at = start, n
         point.nearest, point.covers, point.channel = rounds_to_nearest(), False, -1
         walk_from(&self.blocks.blocking, start, &walk)
         while at < stop:
-            most = BLOCK - past_line(<char *> target + at) if streaming else BLOCK
-            n = stop - at if stop - at < most else most
+            n = stop - at if stop - at < BLOCK else BLOCK
             read = source + at * item
             if self.widen is not None:
                 self.widen.block(read, scratch, NULL, self.widen.row, &silent, n)

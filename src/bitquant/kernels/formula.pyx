@@ -24,8 +24,8 @@ cimport numpy as cnp
 from bitquant.kernels.arrays cimport entries
 from bitquant.kernels.blocking cimport Blocking, Blocks, Walk, piece, walk_from, walk_on
 from bitquant.kernels.machine cimport (
-    bits_of_float, float_of_bits, int8_t, int16_t, int32_t, loop, past_line, select,
-    stream_block, stream_end, uint8_t, uint16_t, uint32_t, uint64_t,
+    bits_of_float, float_of_bits, int8_t, int16_t, int32_t, loop, select, stream_block,
+    stream_end, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from bitquant.kernels.propose cimport larger, real, smaller
 from bitquant.kernels.stage cimport STREAMING, Stage, Tally
@@ -494,14 +494,13 @@ cdef class Formula:
         cdef char *widened = written + 8 * SIZE
         cdef const char *numbers
         cdef const Blocking *blocking = &self.blocks.blocking
-        cdef Py_ssize_t at = 0, n, most, held = -1
+        cdef Py_ssize_t at = 0, n, held = -1
         cdef Tally silent
         cdef Walk walk
         memset(&memory, 0, sizeof(memory))
         walk_from(blocking, place, &walk)
         while at < size:
-            most = SIZE - past_line(target + at * self.to_size) // self.to_size if streaming else SIZE
-            n = size - at if size - at < most else most
+            n = size - at if size - at < SIZE else SIZE
             held = spread(registers, self.operands, self.count, blocking, &walk, n, held)
             numbers = source + at * item
             if self.widen is not None:

@@ -10,7 +10,6 @@ cdef extern from "clones.h" nogil:
     double double_of_bits(uint64_t bits) noexcept
     int bit_length64(uint64_t x) noexcept
     bint rounds_to_nearest() noexcept
-    size_t past_line(const char *to) noexcept
     void stream_block(char *to, const char *source, size_t count) noexcept
     void stream_end() noexcept
 

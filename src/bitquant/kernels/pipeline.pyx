@@ -16,7 +16,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-from bitquant.kernels.machine cimport past_line, stream_block, stream_end
+from bitquant.kernels.machine cimport stream_block, stream_end
 from bitquant.kernels.stage cimport BLOCK, STREAMING, Stage, Tally
 
 cnp.import_array()
@@ -74,13 +74,12 @@ cdef void run_all(
 ) noexcept nogil:
     cdef char memory[26 * BLOCK + 64]
     cdef char *scratch = <char *> ((<size_t> memory + 63) & ~(<size_t> 63))
-    cdef size_t from_size = steps[0].source_size, to_size = steps[count - 1].target_size, at = start, n, most
+    cdef size_t from_size = steps[0].source_size, to_size = steps[count - 1].target_size, at = start, n
     cdef char *block
     refusal.first = -1
     tally.masked = mask != NULL
     while at < stop:
-        most = BLOCK - past_line(target + at * to_size) // to_size if streaming else BLOCK
-        n = stop - at if stop - at < most else most
+        n = stop - at if stop - at < BLOCK else BLOCK
         tally.index = index + at
         if random != NULL:
             tally.random = random + at
