@@ -127,9 +127,14 @@ cdef inline real floored(real u) noexcept nogil:
     return rounded - <real> (rounded > u)
 
 
+cdef inline uint32_t fits(real u) noexcept nogil:
+    """Whether an int32 that is not the lowest holds a number, cut towards zero."""
+    return (u > <real> -2147483648.0) & (u < <real> 2147483648.0)
+
+
 cdef inline int32_t integer_of(real u) noexcept nogil:
     """Towards zero; NaN and what int32 does not hold give −2^31, as x86's CVTTPS2DQ does."""
-    cdef uint32_t held = (u > <real> -2147483648.0) & (u < <real> 2147483648.0)
+    cdef uint32_t held = fits(u)
     cdef real kept = u if u > <real> -2147483648.0 else <real> 0.0
     kept = kept if u < <real> 2147483648.0 else <real> 0.0
     return <int32_t> select[uint32_t](held, <uint32_t> <int32_t> kept, (<uint32_t> 1) << 31)
@@ -176,6 +181,15 @@ cdef inline real multiply_add(real u, real a, real b) noexcept nogil:
 
 
 # A block.
+
+cdef inline bint all_fit(const registers *r) noexcept nogil:
+    """Whether an int32 holds each number, as it nearly always does."""
+    cdef uint32_t fit = 1
+    cdef int i
+    for i in range(<int> SIZE):
+        fit &= fits(r.u[i])
+    return fit
+
 
 cdef inline void link(registers *r, int operation, int s, int t) noexcept nogil:
     """Apply one link to the block. Integers wrap."""
@@ -271,8 +285,12 @@ cdef inline void link(registers *r, int operation, int s, int t) noexcept nogil:
         for i in range(<int> SIZE):
             r.u[i] = held(r.u[i])
     elif operation == LOW_32:
-        for i in range(<int> SIZE):
-            r.q[i] = low_word(r.u[i])
+        if all_fit(r):
+            for i in range(<int> SIZE):
+                r.q[i] = integer_of(r.u[i])
+        else:
+            for i in range(<int> SIZE):
+                r.q[i] = low_word(r.u[i])
     elif operation == MULTIPLY_ADD:
         for i in range(<int> SIZE):
             r.u[i] = multiply_add(r.u[i], r.p[s][i], r.p[t][i])
