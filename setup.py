@@ -54,6 +54,7 @@ setup(
             "initializedcheck": False,
             "freethreading_compatible": True,
             "embedsignature": True,
+            "auto_pickle": False,  # what holds pointers cannot be pickled, and says so without help
             "binding": False,  # plain built-in functions: Cython's own kind takes a tenth of each module
         },
         annotate=bool(os.environ.get("BITQUANT_ANNOTATE")),
