@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ import bitquant as bq
 import layers
 import reference
 from bitquant.data import load_digits_model
+from bitquant.quantize.granularity import Granularity
 from quantizing import codes_of
 
 RNG = np.random.default_rng(17)
@@ -82,6 +84,50 @@ def test_every_number_is_rounded_once(kind, relu, biased):
             for total, step in zip(row, steps, strict=True)
         ]
         assert found == wanted, name
+
+
+def rows_of(x):
+    """Each row of a matrix by itself, with its own parameters, as a one-row Quantized."""
+    points = np.broadcast_to(np.asarray(x.zero_point).reshape(-1), len(x.codes)).tolist()
+    return [
+        bq.quantize(np.zeros((1, 1)), x.scheme, scale=scale, zero_point=None if x.scheme == "symmetric" else point)
+        for scale, point in zip(x.exact_scale, points, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("x_scheme", ["symmetric", "asymmetric"])
+@pytest.mark.parametrize(("dtype", "axis"), [("float32", 0), ("float32", None), ("float64", 0), ("bfloat16", 0)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_rows_of_their_own_scales_are_layers_of_one_row(x_scheme, dtype, axis, biased):
+    """Per token: products of scales of FP64 numbers are wider than a kernel takes, those of FP32 numbers are not."""
+    x = bq.convert(RNG.normal(0.3, [[0.1], [1], [40], [1e-3], [3]], (5, 20)), dtype)
+    x, weight = bq.quantize(x, x_scheme, axis=0), layer_of(axis=axis)[1]
+    bias = RNG.normal(0, 0.05, 5).astype(dtype) if biased else None
+    wide = [(scale * weight.exact_scale[0]).numerator.bit_length() > 63 for scale in x.exact_scale] if axis == 0 else []
+    assert dtype != "float64" or any(wide)
+    for name in ("float32", "float16", "float64"):
+        found = bq.linear(x, weight, bias, dtype=name)
+        assert found.shape == (5, 5)
+        for row, one in enumerate(rows_of(x)):
+            one = replace(one, codes=x.codes[row : row + 1], granularity=Granularity.of((1, 20), None, None, None))
+            alone = bq.linear(one, weight, bias, dtype=name)
+            assert codes_of(found[row : row + 1]) == codes_of(alone), (name, row)
+
+
+def test_tokens_of_several_sequences_have_scales_of_their_own():
+    x = RNG.normal(0, 1, (2, 3, 20)).astype(np.float32)
+    weight, bias = layer_of()[1:]
+    tokens = bq.asymmetric(x, block_shape=(1, 1, -1))
+    flat = bq.asymmetric(x.reshape(6, 20), axis=0)
+    together, apart = bq.linear(tokens, weight, bias, relu=True), bq.linear(flat, weight, bias, relu=True)
+    assert together.shape == (2, 3, 5)
+    assert np.array_equal(together.reshape(6, 5), apart)
+    one = bq.linear(bq.asymmetric(x[0, 0], block_shape=(-1,)), weight, bias, relu=True)
+    assert np.array_equal(one, together[0, 0])
+    exact = [Fraction(1, 3), Fraction(-2, 7), Fraction(0), Fraction(5), Fraction(-1, 10**30)]
+    assert np.array_equal(
+        bq.linear(tokens, weight, np.array(exact, object)), bq.linear(tokens, weight, [float(b) for b in exact])
+    )
 
 
 def test_steps_too_wide_for_a_kernel_are_exact_too():
@@ -161,13 +207,16 @@ def test_tensors_come_back_as_tensors():
 
 
 X, WEIGHT, BIAS = layer_of()
+TOKENS = bq.symmetric(X.dequantize(), axis=0)
 REFUSED = [
     (lambda: bq.linear(X.codes, WEIGHT), "x is a ndarray: quantize it first"),
     (lambda: bq.linear(X, WEIGHT.codes), "weight is a ndarray: quantize it first"),
-    (
-        lambda: bq.linear(bq.symmetric(X.dequantize(), axis=0), WEIGHT),
-        "x has several scales, over which a sum has none",
-    ),
+    (lambda: bq.linear(bq.symmetric(X.dequantize(), axis=1), WEIGHT), "x has scales over which a sum has none"),
+    (lambda: bq.linear(bq.symmetric(X.dequantize(), group_size=4), WEIGHT), "x has scales over which a sum has none"),
+    (lambda: bq.linear(TOKENS, WEIGHT, range=(-1, 1)), "x has a scale for each row, and codes of the result one"),
+    (lambda: bq.linear(TOKENS, WEIGHT, np.int32([1] * 5)), "codes of a bias have one step for all rows, and x has"),
+    (lambda: bq.linear(TOKENS, WEIGHT, [0, 0, 1e9, 0, 0]), r"the bias of column 2 is 1e\+09, .* in the steps of row 0"),
+    (lambda: bq.linear(TOKENS, WEIGHT, [0, np.nan, 0, 0, 0]), "bias is nan: give a finite number"),
     (lambda: bq.linear(X, bq.symmetric(WEIGHT.dequantize(), axis=1)), "weight has scales over which a sum has no"),
     (
         lambda: bq.linear(X, bq.symmetric(WEIGHT.dequantize(), group_size=4)),

@@ -10,17 +10,15 @@ import numpy as np
 
 from bitquant.arrays import Array, take
 from bitquant.errors import BitquantError
-from bitquant.formats import FP32, Format, format
+from bitquant.formats import FP32, format
 from bitquant.layer.product import integer_matmul
 from bitquant.layer.requantize import RULES, Rule, quantize_bias, requantize
+from bitquant.layer.steps import Steps
 from bitquant.quantize import Quantized, quantize
 from bitquant.quantize.granularity import Granularity
-from bitquant.quantize.parameters import Grid, Parameters, multiples
-from bitquant.quantize.quantized import level
 from bitquant.quantize.rationals import nearest, nearest_float
 from bitquant.rules import choose
 
-_CHUNK = 1 << 15
 _OUT = (
     "scheme", "bits", "signed", "narrow", "range", "scale", "step", "zero_point", "include_zero", "step_format",
 )  # fmt: skip
@@ -42,11 +40,13 @@ def linear(
     Parameters
     ----------
     x : Quantized, shape (..., K)
-        With one scale for the tensor.
+        With one scale for the tensor; or, where the result is real numbers, one for each row, as activations have that
+        are quantized per token: ``axis=0``, or a `block_shape` of ones and −1.
     weight : Quantized, shape (N, K)
         As PyTorch stores it. With one scale, or one for each output: ``axis=0``.
     bias : array_like, shape (N,), optional
-        Numbers, which are rounded to INT32 by `quantize_bias`; or int32 codes, which are taken as they are.
+        Numbers, which are rounded to INT32 in steps of the sums (`quantize_bias`); or int32 codes, which are taken as
+        they are where all rows have one step.
     relu : bool
         Replace negative results by zero.
     rule : {"exact", "tflite", "tflite_single", "float32"}
@@ -68,8 +68,8 @@ def linear(
     Raises
     ------
     BitquantError
-        A scale per row or column of `x`, or per input of `weight`; shapes that do not fit; a sum, or a bias, that int32
-        does not hold.
+        A scale per column of `x`, or per input of `weight`; shapes that do not fit; a sum, or a bias, that int32 does
+        not hold.
 
     Notes
     -----
@@ -89,18 +89,24 @@ def linear(
     choose("rule", rule, RULES)
     rows, columns, give_back = _checked(x, weight)
     template = _template(x, out, rule, dtype)
+    points = x.parameters.zero_points
     sums = integer_matmul(
-        rows, columns.T, a_zero_point=x.zero_point, b_zero_point=np.asarray(weight.zero_point), threads=threads
+        rows,
+        columns.T,
+        a_zero_point=points.reshape((*rows.shape[:-1], 1) if points.size > 1 else ()),
+        b_zero_point=np.asarray(weight.zero_point),
+        threads=threads,
     )
-    step, scales = 1 / _scales(x)[0], _scales(weight)
-    steps = [step / scale for scale in scales]
+    steps = Steps(_scales(x), _scales(weight), sums.shape)
     if bias is not None:
-        _add_bias(sums, bias, steps)
+        _add_bias(sums, bias, steps, points.size > 1)
     if template is None:
         if relu:
             np.maximum(sums, 0, out=sums)
-        return give_back(_numbers(sums, steps, FP32 if dtype is None else format(dtype)))
-    multipliers = [_multiplier(step, scale, template, rule) for scale in scales]
+        return give_back(steps.numbers(sums, FP32 if dtype is None else format(dtype)))
+    if points.size > 1:
+        raise BitquantError("x has a scale for each row, and codes of the result one for all: take it as real numbers")
+    multipliers = [_multiplier(1 / _scales(x)[0], scale, template, rule) for scale in _scales(weight)]
     point = int(template.zero_point)
     codes = requantize(
         sums,
@@ -127,8 +133,8 @@ def _checked(x: Quantized, weight: Quantized) -> tuple[Array, Array, Any]:
             raise BitquantError(f"{name} is a {type(given).__name__}: quantize it first")
     rows, give_back = take(x.codes)
     columns, _ = take(weight.codes)
-    if x.granularity.parameter_shape:
-        raise BitquantError("x has several scales, over which a sum has none: quantize it per tensor")
+    if x.granularity.parameter_shape and x.granularity.block != (*(1 for _ in rows.shape[1:]), rows.shape[-1]):
+        raise BitquantError("x has scales over which a sum has none: quantize it per tensor, or with one for each row")
     if weight.granularity.parameter_shape and weight.axis != 0:
         raise BitquantError("weight has scales over which a sum has none: quantize it per tensor, or with axis=0")
     if columns.ndim != 2 or rows.ndim < 1 or rows.shape[-1] != columns.shape[1]:
@@ -157,13 +163,17 @@ def _template(x: Quantized, out: dict[str, Any], rule: str, dtype: Any) -> Quant
     return quantize(np.empty(0, kind.array_dtype), **out)
 
 
-def _add_bias(sums: Array, bias: Any, steps: list[Fraction]) -> None:
+def _add_bias(sums: Array, bias: Any, steps: Steps, per_row: bool) -> None:
     given, _ = take(bias)
     if given.shape != sums.shape[-1:]:
         raise BitquantError(f"bias has shape {given.shape}: give one number for each of {sums.shape[-1]} outputs")
-    codes = given
-    if given.dtype != np.int32:
-        codes = quantize_bias(given, 1, np.array([*steps, None], object)[:-1])
+    codes: Array = given
+    if per_row:
+        if given.dtype == np.int32:
+            raise BitquantError("codes of a bias have one step for all rows, and x has several: give it as numbers")
+        codes = steps.bias(given, sums.shape).astype(np.int32)
+    elif given.dtype != np.int32:
+        codes = quantize_bias(given, 1, np.array([*steps.columns, None], object)[:-1])
     total = sums + codes
     # Two's complement overflows where the total has another sign than both terms.
     over = np.flatnonzero(((sums ^ total) & (codes ^ total)) < 0)
@@ -171,25 +181,6 @@ def _add_bias(sums: Array, bias: Any, steps: list[Fraction]) -> None:
         index = ", ".join(str(int(k)) for k in np.unravel_index(over[0], sums.shape))
         raise BitquantError(f"the sum at ({index}) overflows int32 with its bias: choose larger steps")
     sums[...] = total
-
-
-def _numbers(sums: Array, steps: list[Fraction], target: Format) -> Array:
-    """Sums times their steps, rounded once."""
-    if not target.is_float or not target.signed:
-        raise BitquantError(f"sums in units are real numbers: {target.name} is no floating format with a sign")
-    parameters = Parameters.of_scales([1 / step for step in steps], np.zeros(len(steps), np.int64), Grid(-1, 1, True))
-    numbers = np.empty(sums.size, target.array_dtype)
-    flat = sums.reshape(-1).astype(np.int64)
-    for start in range(0, sums.size, _CHUNK):
-        stop = min(start + _CHUNK, sums.size)
-        channel = np.arange(start, stop) % len(steps)
-        own = {name: values[channel] for name, values in parameters.numbers.items()}
-        numbers[start:stop] = multiples(own, flat[start:stop], target)
-        for wide, scale in parameters.wide.items():
-            mine = np.flatnonzero(channel == wide) + start
-            codes = [level(total / scale, target) for total in flat[mine].tolist()]
-            numbers[mine] = np.array(codes, target.code_dtype).view(target.array_dtype)
-    return numbers.reshape(sums.shape)
 
 
 def _multiplier(step: Fraction, weight: Fraction, result: Quantized, rule: str) -> Any:
