@@ -74,8 +74,8 @@ class Steps:
         for place in np.flatnonzero((codes < -_INT32) | (codes >= _INT32))[:1].tolist():
             row, column = divmod(place, self._width)
             raise BitquantError(
-                f"the bias of column {column} is {float(given[column]):g}, which int32 does not hold in the steps of row "
-                f"{row}, {nearest_float(self._step(row, column)):g}: choose larger steps"
+                f"the bias of column {column} is {float(given[column]):g}, which int32 does not hold in the steps of "
+                f"row {row}, {nearest_float(self._step(row, column)):g}: choose larger steps"
             )
         return codes.reshape(shape)
 
