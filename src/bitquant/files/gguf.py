@@ -255,11 +255,5 @@ class GGUFSink(Sink):
         self.file.truncate(offset)
         return self._offsets
 
-    def _put(self, data: NDArray[np.uint8], offset: int) -> None:
-        view = np.ascontiguousarray(data).reshape(-1).data
-        while len(view):
-            done = os.pwrite(self.file.fileno(), view, offset)
-            view, offset = view[done:], offset + done
-
     def _finish(self) -> None:
         self._begin()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 
 from bitquant.errors import BitquantError
 from bitquant.files.compressed import bits_in_words, config_of, words_of
+from bitquant.files.model import copy
 from bitquant.files.quantized import Description, check_names, notes, parameters_of
 from bitquant.files.recipe import Options
 from bitquant.files.sink import Planned, Sink
 from bitquant.files.slabs import Slab
 from bitquant.files.source import Entry, Source
-from bitquant.files.work import Work
+from bitquant.files.tensors import create_tensors, open_tensors
+from bitquant.files.work import Advance, Work
 from bitquant.formats import format
 from bitquant.packing import unpack_bits
 from bitquant.quantize.granularity import Granularity
@@ -68,6 +71,28 @@ class Layout(ABC):
     def check(self, works: Mapping[str, Work], names: Mapping[str, Entry]) -> None:
         """Refuse what does not go into one file together."""
         return
+
+    def created(
+        self,
+        source: Source,
+        works: Mapping[str, Work],
+        output: Path,
+        overwrite: bool,
+        beside: Mapping[Path, str] | None,
+    ) -> AbstractContextManager[Sink]:
+        """The file that is written, with all entries announced; as `create_tensors`."""
+        planned: list[Planned] = []
+        for name, entry in source.tensors.items():
+            planned += self.planned(works[name]) if name in works else [Planned(name, entry.shape, entry.dtype)]
+        return create_tensors(output, planned, source.metadata, overwrite, self.room(works), beside)
+
+    def keep(self, source: Source, entry: Entry, sink: Sink, advance: Advance) -> None:
+        """Take over a tensor as it is."""
+        copy(source, entry, sink, advance)
+
+    def back(self, sink: Sink) -> Source:
+        """What was written, before it is in its place."""
+        return open_tensors(sink.temporary, as_kind=sink.path)
 
     def describe(self, works: Mapping[str, Work], sink: Sink) -> None:
         """Complete the metadata, when all tensors have been written."""

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from bitquant.errors import BitquantError
 from bitquant.files.layouts import LAYOUTS, Layout
 from bitquant.files.loose import given, named, opened
-from bitquant.files.model import Plan, Result, Run, check_floats, check_target, copy, share_out, write_all, write_one
+from bitquant.files.model import Plan, Result, Run, check_floats, check_target, share_out, write_all, write_one
 from bitquant.files.output import check_place
 from bitquant.files.recipe import Options
-from bitquant.files.sink import Planned, Sink
+from bitquant.files.sink import Sink
 from bitquant.files.slabs import Slab
 from bitquant.files.source import Source
-from bitquant.files.tensors import create_tensors, open_tensors
+from bitquant.files.tensors import open_tensors
 from bitquant.files.work import Advance, Work, in_order
 from bitquant.layouts import check_threads
 from bitquant.quantize.quantized import Quantized
@@ -55,8 +55,9 @@ def quantize_file(
     ----------
     source, output : path
         Files of tensors; or two that end in `.index.json`; or two that end in `.onnx`, of which the second has the
-        codes of the first one's initialisers, and nodes that dequantize them; or a list of `.safetensors` and `.npz`
-        files, and a folder, made if it is missing, into which each is written under its own name.
+        codes of the first one's initialisers, and nodes that dequantize them (its large initialisers are in a file
+        beside it where it would be longer than 2 GB); or a list of `.safetensors` and `.npz` files, and a folder, made
+        if it is missing, into which each is written under its own name.
     chosen : callable
         Name to `Options`, or to a text that says why the tensor is kept as it is.
     layout : {"bitquant", "compressed-tensors"}
@@ -113,14 +114,15 @@ def quantize_file(
     choose("layout", layout, dict.fromkeys(LAYOUTS, ""))
     check_threads(threads)
     source, output = given(source), Path(output)
-    if isinstance(source, Path) and output.name.lower().endswith(".onnx"):
-        from bitquant.files.qdq import quantize_model  # opened for models alone
-
-        return quantize_model(source, output, chosen, _row_of_whole, overwrite=overwrite, verify=verify, start=start)
-    check_target(source, output, overwrite, several=True)
+    if isinstance(source, Path) and _is_model(output):
+        check_place(output, overwrite, source)
+        if not _is_model(source):
+            raise BitquantError(f"{output} is made from a model: give an .onnx file instead of {source}")
+    else:
+        check_target(source, output, overwrite, several=True)
     with opened(source) as parts:
         check_floats(source, parts)
-        plans = [_Quantization.of(part, chosen, layout, verify, threads) for part in parts]
+        plans = [_Quantization.of(part, chosen, _layout(layout, part, output), verify, threads) for part in parts]
         if not any(plan.works for plan in plans):
             raise BitquantError(
                 f"no tensor of {named(source)} is left to quantize: give other --only and --skip patterns"
@@ -131,12 +133,25 @@ def quantize_file(
         return write_all(source, output, plans, overwrite, start, texts, elsewhere)
 
 
+def _is_model(path: Path) -> bool:
+    return path.name.lower().endswith(".onnx")
+
+
+def _layout(name: str, part: Source, output: Path) -> Layout:
+    """The layout of this name; what goes into a model has one of its own."""
+    if _is_model(output):
+        from bitquant.files.qdq import QDQ  # opened for models alone
+
+        return QDQ(part)
+    return LAYOUTS[name]()
+
+
 def quantize_part(
     chosen: Callable[[str], Options | str], layout: str, verify: bool, threads: int | None, source: Path, place: Path
 ) -> None:
     """Quantize one of several files to its place in the folder where they are put together."""
     with open_tensors(source) as one:
-        write_one(_Quantization.of(one, chosen, layout, verify, threads), place, lambda name, done: None)
+        write_one(_Quantization.of(one, chosen, LAYOUTS[layout](), verify, threads), place, lambda name, done: None)
 
 
 def _texts(plans: list[_Quantization], folder: Path, overwrite: bool) -> dict[str, str]:
@@ -180,10 +195,9 @@ class _Quantization(Plan):
 
     @classmethod
     def of(
-        cls, source: Source, chosen: Callable[[str], Options | str], of_layout: str, verify: bool, threads: int | None
+        cls, source: Source, chosen: Callable[[str], Options | str], layout: Layout, verify: bool, threads: int | None
     ) -> _Quantization:
         """Choose for each tensor."""
-        layout: Layout = LAYOUTS[of_layout]()
         works: dict[str, Work] = {}
         kept: dict[str, str] = {}
         for name, entry in source.tensors.items():
@@ -222,25 +236,20 @@ class _Quantization(Plan):
         beside: Mapping[Path, str] | None = None,
     ) -> None:
         """Quantize, write, and read back if that is asked for."""
-        planned: list[Planned] = []
-        for name, entry in self.source.tensors.items():
-            work = self.works.get(name)
-            planned += self.layout.planned(work) if work else [Planned(name, entry.shape, entry.dtype)]
         workers = self.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-        room = self.layout.room(self.works)
         with (
             ThreadPoolExecutor(workers) as pool,
-            create_tensors(output, planned, self.source.metadata, overwrite, room, beside) as sink,
+            self.layout.created(self.source, self.works, output, overwrite, beside) as sink,
         ):
             for name, entry in self.source.tensors.items():
                 if name in self.works:
                     result.rows.append(self._quantize(self.works[name], sink, pool, advance))
                 else:
-                    copy(self.source, entry, sink, advance)
+                    self.layout.keep(self.source, entry, sink, advance)
             self.layout.describe(self.works, sink)
             sink.finish()
             if self.verify:
-                with open_tensors(sink.temporary, as_kind=output) as back:
+                with self.layout.back(sink) as back:
                     for work in self.works.values():
                         self._compare(work, back, pool, advance)
         result.kept |= self.kept
@@ -314,13 +323,6 @@ def _row(work: Work, spread: _Spread, error: Error, after: int) -> dict[str, Any
         "bytes_before": work.entry.nbytes,
         "bytes_after": after,
     }
-
-
-def _row_of_whole(work: Work, item: Quantized, error: Error, after: int) -> dict[str, Any]:
-    """The same of a tensor that was quantized as a whole."""
-    spread = _Spread()
-    spread.take(item)
-    return _row(work, spread, error, after)
 
 
 class _Spread:

@@ -249,12 +249,6 @@ class SafetensorsSink(Sink):
         self._codes[tensor.name] = codes[ready:]
         self._put(pack_bits(codes[:ready], bits), begin + (start - kept.size) * bits // 8)
 
-    def _put(self, data: NDArray[np.uint8], offset: int) -> None:
-        view = data.data
-        while len(view):
-            done = os.pwrite(self.file.fileno(), view, offset)
-            view, offset = view[done:], offset + done
-
     def _finish(self) -> None:
         text = self._text()
         if len(text) > _LONGEST:

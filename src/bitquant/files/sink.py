@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -114,6 +115,13 @@ class Sink(ABC):
     def abandon(self) -> None:
         """Let go of what depends on the file, which is about to vanish."""
         return
+
+    def _put(self, data: NDArray[np.uint8], offset: int, file: BinaryIO | None = None) -> None:
+        """Write bytes at an offset, of the file or of another one."""
+        number, view = (file or self.file).fileno(), np.ascontiguousarray(data).reshape(-1).data
+        while len(view):
+            done = os.pwrite(number, view, offset)
+            view, offset = view[done:], offset + done
 
     @abstractmethod
     def _write(self, tensor: Planned, start: int, piece: NDArray[Any]) -> None:
