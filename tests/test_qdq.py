@@ -166,6 +166,7 @@ def test_what_onnx_cannot_hold_is_refused_and_nothing_is_written(tmp_path):
     assert "'w_scale' is a name of its own" in fails("quantize", clash, "-o", out)
     assert "instead of" in fails("quantize", tmp_path / "x.npz", "-o", out)
     assert "left to quantize" in fails("quantize", old, "-o", out, "--skip", "*")
+    assert "has a layout of its own" in fails("quantize", old, "-o", out, "--layout", "compressed-tensors")
     assert not out.exists()
     works("quantize", old, "-o", out)
     assert "--force" in fails("quantize", old, "-o", out)

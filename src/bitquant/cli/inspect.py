@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from bitquant.cli.show import Part, Screen, number, print_json, size
 from bitquant.cli.tensors import kept_line, progress
 from bitquant.errors import BitquantError
-from bitquant.files import Entry, check_place, open_tensors, replaced
+from bitquant.files import Entry, Source, check_place, open_tensors, replaced
+from bitquant.files.work import in_order
 from bitquant.inspecting import TensorSummary, html_of, inspect_stream, worst_first
 
 _HEADS = ("tensor", "shape", "format", "max |x|", "σ", "> 6σ", "FP16", "E4M3", "INT8", "rows")
+_THREADS = 3  # tensors that are looked at together, each in some 60 MB
 _LEAD = 3  # the columns that say what the tensor is; the others are figures
 _NOTE = (
     "σ: the farthest number from the mean, in standard deviations. FP16, E4M3: the share of numbers that overflow or "
@@ -35,11 +38,10 @@ def run(
             reasons = {entry.name: why for entry in opened.tensors.values() if (why := _why_not(entry, only, skip))}
             kept += [(front + name, why) for name, why in reasons.items()]
             chosen = [entry for entry in opened.tensors.values() if entry.name not in reasons]
-            with progress("inspecting") as start:
+            with progress("inspecting") as start, ThreadPoolExecutor(_THREADS) as pool:
                 advance = start(sum(entry.nbytes for entry in chosen))
-                for entry in chosen:
-                    read = partial(opened.read, entry.name)
-                    found.append(inspect_stream(front + entry.name, entry.shape, entry.dtype, read))
+                for entry, one in zip(chosen, in_order(pool, partial(_summary, opened, front), chosen), strict=True):
+                    found.append(one)
                     advance(entry.name, entry.nbytes)
     if not found:
         raise BitquantError(f"no tensor of {', '.join(map(str, sources))} is a float to look at: give another file")
@@ -56,6 +58,11 @@ def run(
     _show(found, kept, top)
     if html is not None:
         Screen().line("written: ", (str(html), "green"))
+
+
+def _summary(source: Source, front: str, entry: Entry) -> TensorSummary:
+    """Look at one tensor; `front` says which file it is in, if there are several."""
+    return inspect_stream(front + entry.name, entry.shape, entry.dtype, partial(source.read, entry.name))
 
 
 def _why_not(entry: Entry, only: list[str], skip: list[str]) -> str:

@@ -142,6 +142,8 @@ def _layout(name: str, part: Source, output: Path) -> Layout:
     if _is_model(output):
         from bitquant.files.qdq import QDQ  # opened for models alone
 
+        if name != "bitquant":
+            raise BitquantError(f"an .onnx model has a layout of its own: leave out layout={name!r} (--layout)")
         return QDQ(part)
     return LAYOUTS[name]()
 
