@@ -21,7 +21,7 @@ import numpy as np
 
 from bitquant.files import Planned, create_tensors
 
-SIZES = {"2 GB": 32, "6 GB": 96}  # tensors of 64 MB
+SIZES = {"2 GB": 32, "4 GB": 64, "6 GB": 96}  # tensors of 64 MB
 _SHAPE = (4096, 4096)
 
 

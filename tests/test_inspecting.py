@@ -7,6 +7,7 @@ import math
 import random
 import re
 from fractions import Fraction
+from pathlib import Path
 from xml.etree import ElementTree
 
 import ml_dtypes
@@ -16,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bitquant as bq
+from bitquant.cli import inspect as inspect_command
+from bitquant.files import Entry
 from bitquant.inspecting import Scrutiny, Survey, html_of, inspect_tensor, parts, summary, worst_first
 from bitquant.inspecting.sums import ExactSums
 from bitquant.inspecting.survey import largest_inside, root
@@ -319,3 +322,21 @@ def test_inspect_takes_several_files_and_patterns(model, tmp_path):
     status, _, error = bitquant("inspect", tmp_path / "missing.npz")
     assert status == 2
     assert "missing.npz" in error
+
+
+def test_an_error_in_one_tensor_does_not_wait_for_the_others():
+    reads = []
+
+    class Source:
+        def read(self, name, start, stop):
+            reads.append(name)
+            if name == "bad" and len(reads) > 3:
+                raise bq.BitquantError("damaged")
+            return np.zeros(stop - start, np.float32)
+
+    entries = [
+        Entry(name, (1 << 32,), np.dtype(np.float32), "F32", Path("x"), 0, 1 << 34) for name in ("bad", "b", "c")
+    ]
+    with pytest.raises(bq.BitquantError, match="damaged"):
+        list(inspect_command._summaries(Source(), "", entries))
+    assert len(reads) < 1000  # of 24576

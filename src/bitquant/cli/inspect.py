@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from bitquant.cli.show import Part, Screen, number, print_json, size
 from bitquant.cli.tensors import kept_line, progress
@@ -38,9 +42,9 @@ def run(
             reasons = {entry.name: why for entry in opened.tensors.values() if (why := _why_not(entry, only, skip))}
             kept += [(front + name, why) for name, why in reasons.items()]
             chosen = [entry for entry in opened.tensors.values() if entry.name not in reasons]
-            with progress("inspecting") as start, ThreadPoolExecutor(_THREADS) as pool:
+            with progress("inspecting") as start:
                 advance = start(sum(entry.nbytes for entry in chosen))
-                for entry, one in zip(chosen, in_order(pool, partial(_summary, opened, front), chosen), strict=True):
+                for entry, one in zip(chosen, _summaries(opened, front, chosen), strict=True):
                     found.append(one)
                     advance(entry.name, entry.nbytes)
     if not found:
@@ -60,9 +64,23 @@ def run(
         Screen().line("written: ", (str(html), "green"))
 
 
-def _summary(source: Source, front: str, entry: Entry) -> TensorSummary:
-    """Look at one tensor; `front` says which file it is in, if there are several."""
-    return inspect_stream(front + entry.name, entry.shape, entry.dtype, partial(source.read, entry.name))
+def _summaries(source: Source, front: str, chosen: list[Entry]) -> Iterator[TensorSummary]:
+    """Look at tensors, a few at a time; `front` says which file they are in, if there are several."""
+    ended = threading.Event()
+
+    def look(entry: Entry) -> TensorSummary:
+        def read(start: int, stop: int) -> NDArray[Any]:
+            if ended.is_set():  # by an error, or Ctrl-C: nobody waits for the other tensors
+                raise CancelledError
+            return source.read(entry.name, start, stop)
+
+        return inspect_stream(front + entry.name, entry.shape, entry.dtype, read)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            yield from in_order(pool, look, chosen)
+        finally:
+            ended.set()
 
 
 def _why_not(entry: Entry, only: list[str], skip: list[str]) -> str:
