@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitquant.arrays import take, with_held_format
+from bitquant.arrays import plain, take, with_held_format
 from bitquant.blocks import quantize_blocks
 from bitquant.blocks.table import SCALE_RULES, BlockFormat
 from bitquant.blocks.variants import VARIANTS
@@ -110,7 +110,7 @@ def _numbers(x: Any) -> tuple[Any, Format, list[Real]]:
     if array.ndim != 1 or not array.size:
         raise BitquantError(f"x has shape {array.shape}: of a block format give a row of numbers, and element=")
     array, source = with_held_format(array)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    array = plain(array)
     codes = array.view(source.code_dtype).tolist()
     return array, source, [decoded(code, source) for code in codes]
 

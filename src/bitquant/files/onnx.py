@@ -140,9 +140,8 @@ class ONNXSource(Source):
         if sum(map(len, pieces)) > LARGEST:
             raise BitquantError(f"{unreadable} (it is of more than 2 GB, without its tensors): copy or write it again")
         try:
-            model = self._onnx.load_from_string(
-                b"".join(fetch(part.start, len(part)) if isinstance(part, range) else part for part in pieces)  # type: ignore[misc]
-            )
+            parts: Any = (fetch(part.start, len(part)) if isinstance(part, range) else part for part in pieces)
+            model = self._onnx.load_from_string(b"".join(parts))
         except Exception as error:  # protobuf's own
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise BitquantError(f"{unreadable} ({reason}): copy or write it again") from error

@@ -238,7 +238,6 @@ def quantize(
     scheme, bits, signed = scheme or "symmetric", 8 if bits is None else bits, signed is None or signed
     choose("scheme", scheme, SCHEMES)
     rounding_name = fixed_rounding(rounding)
-    mode = rounding_index(rounding_name)
     grid = Grid.of(scheme, bits, signed, narrow)
     stored = None if step_format is None else float_format(step_format)
     array, give_back = take(x)
@@ -250,7 +249,7 @@ def quantize(
     )
     codes = codes_out(out, array, grid.dtype)
     if array.size:
-        _fill(array, source, codes, parameters, grid, granularity, rounding_name, mode, nonfinite, threads)
+        _fill(array, source, codes, parameters, grid, granularity, rounding_name, nonfinite, threads)
     return Quantized(
         codes=give_back(codes),
         scheme=scheme,
@@ -270,8 +269,7 @@ def again(item: Quantized, array: Array) -> Quantized:
     """Quantize other numbers by the parameters of what was quantized; of its shape and dtype, and contiguous."""
     assert isinstance(item.parameters, Parameters)
     codes = np.empty(array.shape, item.grid.dtype)
-    name, mode = item.rounding, rounding_index(item.rounding)
-    _fill(array, item.source, codes, item.parameters, item.grid, item.granularity, name, mode, item.nonfinite, 1)
+    _fill(array, item.source, codes, item.parameters, item.grid, item.granularity, item.rounding, item.nonfinite, 1)
     return replace(item, codes=codes)
 
 
@@ -348,13 +346,13 @@ def _fill(
     grid: Grid,
     granularity: Granularity,
     rounding: str,
-    mode: int,
     nonfinite: str,
     threads: int | None,
 ) -> None:
     """Fill the codes of an array that is not empty."""
     carrier, widen = plans.to_carrier(source)
     word = carrier.code_dtype.itemsize
+    mode = rounding_index(rounding)
     kernel = Affine(word, widen, mode, grid.low, grid.high, parameters.numbers, granularity.blocks)
     found = in_parts(lambda start, stop: kernel.run(array, codes, start, stop), array.size, threads)
     count = sum(part[0] for part in found)
