@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ml_dtypes
@@ -18,6 +16,7 @@ import bitquant as bq
 from bitquant.errors import BitquantError
 from bitquant.files import Options, open_tensors, qdq, quantize_file, slabs
 from test_cli import fails, works
+from test_streaming import run_until_killed
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -369,12 +368,7 @@ def killed(tmp_path, times):
     quantize_file(path, out, lambda name: Options())
     left = 0
     for number in range(times):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, path, out], stdout=subprocess.PIPE)
-        child.stdout.readline()
-        time.sleep(random.Random(number).uniform(0, 0.3))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+        run_until_killed(CHILD, path, out, after=random.Random(number).uniform(0, 0.3))
         found = {proto.name: proto for proto in onnx.load(out).graph.initializer}
         assert onnx.numpy_helper.to_array(found["large_quantized"]).tobytes() in allowed
         with open_tensors(out) as source:

@@ -588,6 +588,16 @@ while True:
 """
 
 
+def run_until_killed(program, *arguments, after):
+    """Run a program, and kill it so many seconds after its first line."""
+    child = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    time.sleep(after)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+
 def killed(tmp_path, times):
     """Kill a process that writes a file over and over; the file is one of the seven it may be, whole."""
     source, made = tmp_path / "x.safetensors", tmp_path / "q.safetensors"
@@ -598,12 +608,7 @@ def killed(tmp_path, times):
         allowed.add(made.read_bytes())
     left = 0
     for number in range(times):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, source, made], stdout=subprocess.PIPE)
-        child.stdout.readline()
-        time.sleep(random.Random(number).uniform(0, 0.15))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+        run_until_killed(CHILD, source, made, after=random.Random(number).uniform(0, 0.15))
         assert made.read_bytes() in allowed
         left += len(os.listdir(tmp_path)) - 2
         quantize_file(source, made, everything(Options()), overwrite=True)
